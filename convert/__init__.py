@@ -1,0 +1,1 @@
+"""From a model file to what each runtime can load, every step verified."""

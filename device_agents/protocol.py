@@ -1,0 +1,405 @@
+"""The wire types: what controller and agent say to each other, one JSON object a line.
+
+The only file both sides share. Everything that crosses the wire is one of the NamedTuples below;
+a dict exists only between `json.loads` and the constructor. Unknown keys are ignored, so that a newer
+peer may add some; a missing or mistyped key is a `ProtocolError`.
+
+Format history
+1  first version
+"""
+
+import json
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple, Type, TypeVar, Union
+
+PROTOCOL_VERSION = 1
+
+#: Longest line either side accepts; bulk data travels as files, never in lines.
+MAX_LINE_BYTES = 1 << 20
+
+T = TypeVar("T")
+
+
+class ProtocolError(Exception):
+    """The other side said something that is not of this protocol."""
+
+
+# --- what the controller asks for -----------------------------------------------------------------
+
+
+class BlobRef(NamedTuple):
+    """A file named by its content. `name` is what it is called beside its siblings in a job."""
+
+    sha256: str
+    bytes: int
+    name: str
+
+
+class TensorSpec(NamedTuple):
+    """One model input or output: every name it goes by (canonical first), shape and numpy dtype name."""
+
+    names: List[str]
+    shape: List[int]
+    dtype: str
+
+
+class Measurement(NamedTuple):
+    """How long to measure. Times are seconds of one repetition; see profiles/measurement/*.toml."""
+
+    repetitions: int
+    warmup_min_s: float
+    warmup_max_s: float
+    min_iterations: int
+    max_iterations: int
+    min_time_s: float
+    max_time_s: float
+    #: Sampling may stop once the median's 95 % interval is at most this share of the median wide.
+    median_ci_width: float
+
+
+class Dataset(NamedTuple):
+    """Inputs to evaluate with the timed engine, as an .npz of one array per input.
+
+    `stacked` arrays are (examples, *input shape without its batch axis) and are fed batch by batch;
+    otherwise they are (examples, *input shape), complete inputs.
+    """
+
+    file: BlobRef
+    examples: int
+    stacked: bool
+
+
+class Job(NamedTuple):
+    """One case for the agent: everything it needs to know, by value or by content hash."""
+
+    protocol: int
+    job_id: str
+    runtime: str
+    precision: str
+    batch_size: int
+    num_threads: int
+    #: Main file first; the others (ONNX external data) lie beside it under their names.
+    artifact: List[BlobRef]
+    inputs: List[TensorSpec]
+    outputs: List[TensorSpec]
+    #: Complete inputs: the first is timed, all are checked against the fp32 reference.
+    check_inputs: Optional[Dataset]
+    evaluation: Optional[Dataset]
+    measurement: Measurement
+    #: The supervisor ends the job this many seconds after it got the board.
+    deadline_s: float
+    #: How long to wait for a busy board before giving up.
+    lock_wait_s: float
+    options: Dict[str, str]
+
+
+# --- what the agent answers -----------------------------------------------------------------------
+
+
+class RuntimeStatus(NamedTuple):
+    """Whether a runtime really works here, proven in a child process."""
+
+    name: str
+    available: bool
+    version: Optional[str]
+    package: Optional[str]
+    #: Why it is not available, in words for a person.
+    reason: Optional[str]
+    details: Dict[str, str]
+
+
+class DeviceFacts(NamedTuple):
+    """What the board says of itself. Absent is None, never zero."""
+
+    board: Optional[str]
+    cpu_model: Optional[str]
+    cpu_count: Optional[int]
+    cpu_max_mhz: Optional[float]
+    cpu_features: Optional[str]
+    machine: str
+    os: Optional[str]
+    kernel: str
+    python: str
+    memory_bytes: Optional[int]
+    swap_bytes: Optional[int]
+    governor: Optional[str]
+    boot_id: Optional[str]
+    hostname: str
+    virtualization: Optional[str]
+
+
+class ProbeReply(NamedTuple):
+    """Answer to `probe`."""
+
+    protocol: int
+    facts: DeviceFacts
+    runtimes: List[RuntimeStatus]
+    workspace: str
+    free_bytes: Optional[int]
+    #: Who holds the board, since when (unix seconds), if anyone does.
+    busy_with: Optional[str]
+    busy_since: Optional[float]
+
+
+class SubmitReply(NamedTuple):
+    """Answer to `submit`: `accepted`, `exists` (the same job is known already), or `missing` blobs."""
+
+    state: str
+    job_id: str
+    missing: List[str]
+
+
+class BlobState(NamedTuple):
+    """Answer of `put`: how many bytes of a blob are there already, then whether it is complete."""
+
+    have: int
+    complete: bool
+
+
+class CommandFailed(NamedTuple):
+    """Any command's answer when it could not do its work. `reason` is a stable word, `message` for people."""
+
+    reason: str
+    message: str
+
+
+# --- the journal of a job -------------------------------------------------------------------------
+
+
+class JobWaiting(NamedTuple):
+    """Another job holds the board."""
+
+    time: float
+    holder: str
+    since: float
+
+
+class JobStarted(NamedTuple):
+    """The supervisor has the board."""
+
+    time: float
+    pid: int
+    facts: DeviceFacts
+
+
+class RepetitionStarted(NamedTuple):
+    """A fresh worker process was started."""
+
+    time: float
+    repetition: int
+    pid: int
+
+
+class StageReached(NamedTuple):
+    """A worker finished a stage; memory is read between stages, never inside the timed loop."""
+
+    repetition: int
+    stage: str
+    seconds: float
+    rss_bytes: Optional[int]
+    peak_rss_bytes: Optional[int]
+    pss_bytes: Optional[int]
+    swap_bytes: Optional[int]
+
+
+class RuntimeLoaded(NamedTuple):
+    """What the runtime says of itself and of the loaded model."""
+
+    repetition: int
+    version: str
+    details: Dict[str, str]
+    inputs: List[TensorSpec]
+    outputs: List[TensorSpec]
+
+
+class SamplesTaken(NamedTuple):
+    """The timed loop of one repetition.
+
+    `file` holds little-endian int64 nanoseconds: `warmups` latencies, then `iterations`
+    latencies, then `iterations` computes. `stopped_by` is one of precision, max_time, max_iterations.
+    """
+
+    repetition: int
+    file: BlobRef
+    warmups: int
+    iterations: int
+    warmup_s: float
+    loop_s: float
+    cpu_s: float
+    #: CPU seconds the whole board spent outside this worker during the loop, and stolen by a hypervisor.
+    other_cpu_s: Optional[float]
+    steal_s: Optional[float]
+    stopped_by: str
+
+
+class OutputsSaved(NamedTuple):
+    """Outputs of the timed engine, as an .npz of (examples, *output shape) arrays.
+
+    `purpose` is `check` (compared with the fp32 reference) or `evaluation` (scored against labels).
+    """
+
+    repetition: int
+    purpose: str
+    file: BlobRef
+    examples: int
+
+
+class RepetitionEnded(NamedTuple):
+    """How a worker process ended: `ok`, or a failure reason with its words."""
+
+    time: float
+    repetition: int
+    outcome: str
+    reason: Optional[str]
+    message: Optional[str]
+
+
+class TelemetrySample(NamedTuple):
+    """The board's state at one moment; `phase` is before, running or after."""
+
+    time: float
+    phase: str
+    temperature_c: Optional[float]
+    cpu_mhz: Optional[float]
+    cpu_mhz_limit: Optional[float]
+    governor: Optional[str]
+    throttled: Optional[bool]
+    under_voltage: Optional[bool]
+    throttle_count: Optional[int]
+    load_1m: Optional[float]
+    memory_available_bytes: Optional[int]
+    swapped_pages: Optional[int]
+    power_w: Optional[float]
+
+
+class JobEnded(NamedTuple):
+    """Last line of every journal. `outcome`: ok, failed, cancelled."""
+
+    time: float
+    outcome: str
+    failure_class: Optional[str]
+    reason: Optional[str]
+    message: Optional[str]
+
+
+Event = Union[
+    JobWaiting,
+    JobStarted,
+    RepetitionStarted,
+    StageReached,
+    RuntimeLoaded,
+    SamplesTaken,
+    OutputsSaved,
+    RepetitionEnded,
+    TelemetrySample,
+    JobEnded,
+]
+
+#: Every message by the word that names it on the wire.
+MESSAGES = {
+    "job": Job,
+    "probe": ProbeReply,
+    "submitted": SubmitReply,
+    "blob": BlobState,
+    "failed": CommandFailed,
+    "waiting": JobWaiting,
+    "started": JobStarted,
+    "repetition_started": RepetitionStarted,
+    "stage": StageReached,
+    "loaded": RuntimeLoaded,
+    "samples": SamplesTaken,
+    "outputs": OutputsSaved,
+    "repetition_ended": RepetitionEnded,
+    "telemetry": TelemetrySample,
+    "ended": JobEnded,
+}  # type: Dict[str, Any]
+
+_NAMES = {cls: name for name, cls in MESSAGES.items()}
+
+
+# --- lines ----------------------------------------------------------------------------------------
+
+
+def encode(message: Any) -> bytes:
+    """One message as a line, newline included."""
+    body = _plain(message)
+    body["type"] = _NAMES[type(message)]
+    return json.dumps(body, separators=(",", ":"), sort_keys=True).encode("ascii") + b"\n"
+
+
+def decode(line: bytes) -> Any:
+    """The message of one line; raises ProtocolError on anything else."""
+    if len(line) > MAX_LINE_BYTES:
+        raise ProtocolError("a line of {} bytes is longer than {}".format(len(line), MAX_LINE_BYTES))
+    try:
+        body = json.loads(line.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ProtocolError("not a JSON line ({}): {!r}".format(error, line[:80])) from error
+    if not isinstance(body, dict):
+        raise ProtocolError("not a JSON object: {!r}".format(line[:80]))
+    kind = body.get("type")
+    if not isinstance(kind, str) or kind not in MESSAGES:
+        raise ProtocolError("unknown message type {!r}".format(kind))
+    return build(MESSAGES[kind], body)
+
+
+def expect(kind: Type[T], line: bytes) -> T:
+    """The message of one line, which has to be of that kind."""
+    message = decode(line)
+    if not isinstance(message, kind):
+        raise ProtocolError("expected {}, got {}".format(kind.__name__, type(message).__name__))
+    return message
+
+
+def build(kind: Type[T], body: Dict[str, Any]) -> T:
+    """A NamedTuple of `kind` from plain JSON values, every field checked against its annotation."""
+    values = {}
+    defaults = getattr(kind, "_field_defaults", {})
+    for field, annotation in kind.__annotations__.items():
+        if field in body:
+            values[field] = _checked(annotation, body[field], "{}.{}".format(kind.__name__, field))
+        elif field not in defaults:
+            raise ProtocolError("{} lacks {!r}".format(kind.__name__, field))
+    return kind(**values)
+
+
+def _plain(value: Any) -> Any:
+    """NamedTuples as dicts, everything else as it is."""
+    if hasattr(value, "_fields"):
+        return {field: _plain(getattr(value, field)) for field in value._fields}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return value
+
+
+def _checked(annotation: Any, value: Any, where: str) -> Any:
+    """`value` as `annotation` wants it, or ProtocolError. Knows what the types above use, no more."""
+    origin, arguments = _origin(annotation)
+    if origin is Union:
+        return None if value is None else _checked(arguments[0], value, where)
+    if origin is list:
+        if isinstance(value, list):
+            return [_checked(arguments[0], item, where) for item in value]
+    elif origin is dict:
+        if isinstance(value, dict):
+            return {str(key): _checked(arguments[1], item, where) for key, item in value.items()}
+    elif hasattr(annotation, "_fields"):
+        if isinstance(value, dict):
+            return build(annotation, value)
+    elif annotation is float:
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            return float(value)
+    elif isinstance(value, annotation) and (annotation is bool or not isinstance(value, bool)):
+        return value
+    raise ProtocolError("{} is {}, not {}".format(where, repr(value)[:80], annotation))
+
+
+def _origin(annotation: Any) -> Tuple[Any, Any]:
+    """The generics of typing taken apart; 3.6 says List where later versions say list."""
+    origin = getattr(annotation, "__origin__", None)
+    if origin is List:
+        origin = list
+    elif origin is Dict:
+        origin = dict
+    return origin, getattr(annotation, "__args__", ())

@@ -1,0 +1,1 @@
+"""The commands of `bench`, one file each: the only place that prints, reads argv and sets exit codes."""

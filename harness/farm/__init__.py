@@ -1,0 +1,1 @@
+"""Which boards there are: the inventory and their pinned host keys."""

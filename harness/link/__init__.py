@@ -1,0 +1,1 @@
+"""How a board is reached: transports, agent deployment and the session with the agent."""

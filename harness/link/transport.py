@@ -1,0 +1,107 @@
+"""The seam to a board: start a command there, talk to its standard streams, learn how it ended.
+
+Everything else (sending files, deploying the agent, following a job) is built on these few calls, so a
+board needs nothing but a POSIX shell and Python, and a new way to reach boards is one class.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+#: How much of a command's standard error is kept for messages.
+STDERR_LIMIT_BYTES = 8192
+
+
+class Channel(Protocol):
+    """A command running on the board."""
+
+    def write(self, data: bytes, timeout_s: float) -> None:
+        """Send all of `data` to its standard input.
+
+        Raises LinkLost when it or the link is gone, LinkTimeout when nothing moves for `timeout_s`.
+        """
+
+    def finish_input(self) -> None:
+        """Close its standard input."""
+
+    def read(self, limit: int, timeout_s: float) -> bytes:
+        """At most `limit` bytes of its standard output as soon as there are any; empty at its end.
+
+        Raises LinkTimeout when nothing comes for `timeout_s`, LinkLost when the connection breaks.
+        """
+
+    def wait(self, timeout_s: float) -> int:
+        """Its exit status, -N when a signal N ended it; raises LinkTimeout or LinkLost."""
+
+    def stderr_tail(self) -> str:
+        """The last of what it wrote to standard error so far."""
+
+    def close(self) -> None:
+        """End it and free what it holds; never raises."""
+
+
+class Transport(Protocol):
+    """A way to one board. Safe to use from one thread at a time."""
+
+    #: What messages call the board.
+    name: str
+
+    def start(self, command: Sequence[str]) -> Channel:
+        """Start `command` (program and arguments) on the board, connecting first where needed.
+
+        Raises Unreachable, AccessDenied, HostKeyMismatch, HostKeyUnknown, LinkLost or LinkTimeout.
+        """
+
+    def close(self) -> None:
+        """Hang up; never raises."""
+
+
+@dataclass(frozen=True)
+class Completed:
+    """How a command ended and what it said."""
+
+    status: int
+    stdout: bytes
+    stderr: str
+
+
+def run_command(
+    transport: Transport,
+    command: Sequence[str],
+    *,
+    stdin: bytes = b"",
+    timeout_s: float = 30.0,
+    stdout_limit: int = 4 << 20,
+) -> Completed:
+    """Run `command` to its end; `timeout_s` bounds each wait, `stdout_limit` what is kept of its output."""
+    channel = transport.start(command)
+    try:
+        if stdin:
+            channel.write(stdin, timeout_s)
+        channel.finish_input()
+        chunks: list[bytes] = []
+        size = 0
+        while size < stdout_limit:
+            chunk = channel.read(min(65536, stdout_limit - size), timeout_s)
+            if not chunk:
+                break
+            chunks.append(chunk)
+            size += len(chunk)
+        status = channel.wait(timeout_s)
+        return Completed(status, b"".join(chunks), channel.stderr_tail())
+    finally:
+        channel.close()
+
+
+def shell_line(command: Sequence[str]) -> str:
+    """`command` as one line for a POSIX shell; a leading ~/ of a word stays expandable."""
+    return " ".join(_word(word) for word in command)
+
+
+def _word(word: str) -> str:
+    if word == "~" or not word.startswith("~/"):
+        return shlex.quote(word) if word != "~" else word
+    return "~/" + shlex.quote(word[2:])

@@ -1,0 +1,1 @@
+"""Records, their statistics and verdicts, and the reports made of them."""
