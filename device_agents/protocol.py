@@ -57,7 +57,7 @@ class Measurement(NamedTuple):
 
 
 class Dataset(NamedTuple):
-    """Inputs to evaluate with the timed engine, as an .npz of one array per input.
+    """Inputs to evaluate with the timed engine, as an .npz of one array per input (array_0, ... in job order).
 
     `stacked` arrays are (examples, *input shape without its batch axis) and are fed batch by batch;
     otherwise they are (examples, *input shape), complete inputs.
@@ -232,7 +232,7 @@ class SamplesTaken(NamedTuple):
 
 
 class OutputsSaved(NamedTuple):
-    """Outputs of the timed engine, as an .npz of (examples, *output shape) arrays.
+    """Outputs of the timed engine, as an .npz of (examples, *output shape) arrays named as in Dataset.
 
     `purpose` is `check` (compared with the fp32 reference) or `evaluation` (scored against labels).
     """
@@ -295,9 +295,10 @@ Event = Union[
 ]
 
 #: Every message by the word that names it on the wire.
-MESSAGES = {
+MESSAGES: Dict[str, Any] = {
     "job": Job,
     "probe": ProbeReply,
+    "runtime": RuntimeStatus,
     "submitted": SubmitReply,
     "blob": BlobState,
     "failed": CommandFailed,
@@ -311,7 +312,7 @@ MESSAGES = {
     "repetition_ended": RepetitionEnded,
     "telemetry": TelemetrySample,
     "ended": JobEnded,
-}  # type: Dict[str, Any]
+}
 
 _NAMES = {cls: name for name, cls in MESSAGES.items()}
 

@@ -1,0 +1,241 @@
+"""The agent's commands, one function each. Answers go to the claimed standard output."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from typing import BinaryIO, Callable, Dict, List
+
+from device_agents.protocol import (
+    MAX_LINE_BYTES,
+    PROTOCOL_VERSION,
+    BlobState,
+    CommandFailed,
+    Job,
+    ProtocolError,
+    SubmitReply,
+    encode,
+    expect,
+)
+from device_agents.workspace import DEFAULT_ROOT, Workspace, WorkspaceError, io_failure, is_locked
+
+_CHUNK_BYTES = 1 << 18
+
+
+def run(arguments: List[str], claimed: int) -> int:
+    """Dispatch; what goes wrong is told in the claimed channel: a controller never reads tracebacks."""
+    with os.fdopen(claimed, "wb") as out:
+        root = DEFAULT_ROOT
+        if arguments[:1] == ["--workspace"] and len(arguments) >= 2:
+            root, arguments = arguments[1], arguments[2:]
+        command = _COMMANDS.get(arguments[0]) if arguments else None
+        if command is None:
+            out.write(encode(CommandFailed("bad_request", f"unknown command {arguments[:1]}")))
+            return 2
+        try:
+            workspace = Workspace(root)
+            workspace.create()
+            return command(workspace, arguments[1:], out)
+        except WorkspaceError as error:
+            out.write(encode(error.reply))
+        except ProtocolError as error:
+            out.write(encode(CommandFailed("bad_request", str(error))))
+        except BrokenPipeError:
+            # The controller hung up. Closing `out` would raise again, so leave without it.
+            os._exit(1)
+        except OSError as error:
+            out.write(encode(io_failure(error, arguments[0])))
+        return 1
+
+
+def _probe(workspace: Workspace, arguments: List[str], out: BinaryIO) -> int:
+    from device_agents import probing
+
+    names = [name for name in (arguments[0] if arguments else "").split(",") if name]
+    out.write(encode(probing.probe(workspace, names)))
+    return 0
+
+
+def _prove(_workspace: Workspace, arguments: List[str], out: BinaryIO) -> int:
+    from device_agents import probing
+
+    out.write(encode(probing.prove_here(arguments[0])))
+    return 0
+
+
+def _put(workspace: Workspace, arguments: List[str], out: BinaryIO) -> int:
+    """Say how much is there, take the rest from standard input, check the hash."""
+    sha256, size = arguments[0], int(arguments[1])
+    if os.path.exists(workspace.blob(sha256)):
+        out.write(encode(BlobState(size, True)))
+        return 0
+    with workspace.partial_blob(sha256, size) as part:
+        have = part.tell()
+        out.write(encode(BlobState(have, False)))
+        out.flush()
+        while have < size:
+            chunk = os.read(0, min(_CHUNK_BYTES, size - have))
+            if not chunk:  # the link broke; what came is kept and resumed from
+                return 1
+            part.write(chunk)
+            have += len(chunk)
+        workspace.finish_blob(sha256, size, part)
+    out.write(encode(BlobState(size, True)))
+    return 0
+
+
+def _get(workspace: Workspace, arguments: List[str], out: BinaryIO) -> int:
+    """A result file's bytes from an offset on, as they are: the controller knows size and hash."""
+    job_id, name, offset = arguments[0], arguments[1], int(arguments[2])
+    path = os.path.join(workspace.job(job_id), "result", os.path.basename(name))
+    with open(path, "rb") as file:
+        file.seek(offset)
+        for chunk in iter(lambda: file.read(_CHUNK_BYTES), b""):
+            out.write(chunk)
+    return 0
+
+
+def _submit(workspace: Workspace, _arguments: List[str], out: BinaryIO) -> int:
+    """Take a job and start its supervisor; submitting it twice changes nothing."""
+    job = expect(Job, sys.stdin.buffer.readline(MAX_LINE_BYTES + 1))
+    if job.protocol != PROTOCOL_VERSION:
+        message = f"this agent speaks protocol {PROTOCOL_VERSION}, the controller {job.protocol}"
+        raise WorkspaceError("protocol_mismatch", message)
+    folder = workspace.job(job.job_id)
+    if os.path.exists(os.path.join(folder, "journal.jsonl")):
+        out.write(encode(SubmitReply("exists", job.job_id, [])))
+        return 0
+    sources = list(job.artifact) + [
+        data.file for data in (job.check_inputs, job.evaluation) if data is not None
+    ]
+    missing = workspace.missing(sources)
+    if missing:
+        out.write(encode(SubmitReply("missing", job.job_id, missing)))
+        return 0
+    workspace.remove_old_jobs()
+    _prepare(workspace, job, folder)
+    _start_supervisor(workspace, job.job_id)
+    out.write(encode(SubmitReply("accepted", job.job_id, [])))
+    return 0
+
+
+def _prepare(workspace: Workspace, job: Job, folder: str) -> None:
+    """The job's folder: links to its blobs under the names they go by, then job.json and an empty journal.
+
+    The journal comes last: a folder without one is no job yet and is prepared again.
+    """
+    for name in ("artifact", "result"):
+        os.makedirs(os.path.join(folder, name), mode=0o700, exist_ok=True)
+    for blob in job.artifact:
+        _link(workspace.blob(blob.sha256), os.path.join(folder, "artifact"), blob.name)
+    for data in (job.check_inputs, job.evaluation):
+        if data is not None:
+            _link(workspace.blob(data.file.sha256), folder, data.file.name)
+    path = os.path.join(folder, "job.json")
+    with open(path + ".part", "wb") as file:
+        file.write(encode(job))
+    os.rename(path + ".part", path)
+    os.close(os.open(os.path.join(folder, "journal.jsonl"), os.O_CREAT | os.O_WRONLY, 0o600))
+
+
+def _link(blob: str, folder: str, name: str) -> None:
+    """A hard link, so that eviction cannot take a running job's files; a name must stay inside `folder`."""
+    target = os.path.normpath(os.path.join(folder, name))
+    if not target.startswith(folder + os.sep):
+        raise WorkspaceError("bad_request", f"file name {name!r} leads out of the job's folder")
+    os.makedirs(os.path.dirname(target), mode=0o700, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        os.link(blob, target)
+
+
+def _start_supervisor(workspace: Workspace, job_id: str) -> None:
+    """Detached: a session of its own and none of our streams, so the end of the SSH link cannot reach it."""
+    from device_agents.job import agent_command
+
+    folder = workspace.job(job_id)
+    with open(os.path.join(folder, "supervisor.log"), "ab") as log, open(os.devnull, "r+b") as null:
+        subprocess.Popen(
+            agent_command("--workspace", workspace.root, "supervise", job_id),
+            stdin=null,
+            stdout=null,
+            stderr=log,
+            cwd=folder,
+            start_new_session=True,
+        )
+    _wait_until_held(folder)
+
+
+def _wait_until_held(folder: str) -> None:
+    """A follower that comes before the supervisor holds its lock would take the job for an orphan."""
+    give_up = time.monotonic() + 30.0
+    journal = os.path.join(folder, "journal.jsonl")
+    while not is_locked(folder) and os.path.getsize(journal) == 0:
+        if time.monotonic() > give_up:
+            raise WorkspaceError("supervisor_died", "the job's supervisor did not start within 30 s")
+        time.sleep(0.005)
+
+
+def _supervise(workspace: Workspace, arguments: List[str], _out: BinaryIO) -> int:
+    from device_agents.job import supervise
+
+    return supervise(workspace, _stored_job(workspace.job(arguments[0])))
+
+
+def _worker(_workspace: Workspace, arguments: List[str], out: BinaryIO) -> int:
+    from device_agents import worker
+
+    worker.die_with_parent()
+    return worker.run(_stored_job(arguments[0]), arguments[0], int(arguments[1]), out)
+
+
+def _stored_job(folder: str) -> Job:
+    with open(os.path.join(folder, "job.json"), "rb") as file:
+        return expect(Job, file.read())
+
+
+def _follow(workspace: Workspace, arguments: List[str], out: BinaryIO) -> int:
+    from device_agents import journal
+
+    folder, offset = workspace.job(arguments[0]), int(arguments[1])
+    for lines in journal.follow(folder, offset):
+        out.write(lines)
+        out.flush()
+    return 0
+
+
+def _cancel(workspace: Workspace, arguments: List[str], out: BinaryIO) -> int:
+    """End the job's supervisor, which ends its worker; a job that has none is left as it is."""
+    from device_agents import journal
+
+    folder = workspace.job(arguments[0])
+    if is_locked(folder):
+        with open(os.path.join(folder, "supervisor.lock")) as file:
+            pid = int(file.read() or "0")
+        if pid > 0:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+        for _ in journal.follow(folder, 0):
+            pass
+    out.write(encode(SubmitReply("cancelled", arguments[0], [])))
+    return 0
+
+
+def _clean(workspace: Workspace, _arguments: List[str], out: BinaryIO) -> int:
+    out.write(encode(BlobState(workspace.clean(), True)))
+    return 0
+
+
+_COMMANDS: Dict[str, Callable[[Workspace, List[str], BinaryIO], int]] = {
+    "probe": _probe,
+    "prove": _prove,
+    "put": _put,
+    "get": _get,
+    "submit": _submit,
+    "supervise": _supervise,
+    "worker": _worker,
+    "follow": _follow,
+    "cancel": _cancel,
+    "clean": _clean,
+}

@@ -1,0 +1,42 @@
+"""Entry of the agent: claims standard output, then hands over to the command that was asked for.
+
+Each command is one process, started by the controller over SSH, that answers in JSON lines:
+
+    probe [RUNTIME,...]    what board this is and which runtimes really work
+    put SHA256 BYTES       take a file (standard input), resuming where an earlier try stopped
+    get JOB NAME OFFSET    give a result file of a job
+    submit                 take a job (one line on standard input) and run it detached
+    follow JOB OFFSET      the job's journal from a byte offset, until the job ends
+    cancel JOB             end a job
+    clean                  remove everything that no running job needs
+
+`worker`, `prove` and `supervise` are started by the agent itself.
+"""
+
+import os
+import sys
+from typing import List
+
+
+def claim_stdout() -> int:
+    """A private copy of standard output; what else writes to fd 1 from now on lands in standard error.
+
+    Runtimes print banners from native code, so this has to happen before any of them is imported.
+    """
+    claimed = os.dup(1)
+    os.dup2(2, 1)
+    return claimed
+
+
+def main(arguments: List[str]) -> int:
+    """Run one command; returns the exit status."""
+    claimed = claim_stdout()
+    # Everything on the board belongs to its user alone.
+    os.umask(0o077)
+    from device_agents import commands
+
+    return commands.run(arguments, claimed)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

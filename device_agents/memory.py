@@ -1,0 +1,66 @@
+"""Memory of this process by stage; read between stages, never inside the timed loop. Absent is None."""
+
+import os
+import sys
+from typing import Dict, NamedTuple, Optional
+
+_STATUS = "/proc/self/status"
+
+
+class Reading(NamedTuple):
+    """Bytes now; `peak_rss` since the process began or `reset_peak` was last called."""
+
+    rss: Optional[int]
+    peak_rss: Optional[int]
+    pss: Optional[int]
+    swap: Optional[int]
+
+
+def reset_peak() -> bool:
+    """Let VmHWM start again from the present RSS (proc(5), clear_refs 5); False where the kernel cannot."""
+    try:
+        with open("/proc/self/clear_refs", "w") as file:
+            file.write("5")
+    except OSError:
+        return False
+    return True
+
+
+def read() -> Reading:
+    """The memory of this process at this moment."""
+    status = _kib_fields(_STATUS)
+    if not status:
+        return Reading(None, _peak_by_getrusage(), None, None)
+    # smaps_rollup exists since Linux 4.14; JetPack 4 has 4.9 and gets the sum over smaps.
+    rollup = _kib_fields("/proc/self/smaps_rollup") or _kib_fields("/proc/self/smaps", add=True)
+    return Reading(status.get("VmRSS"), status.get("VmHWM"), rollup.get("Pss"), status.get("VmSwap"))
+
+
+def _kib_fields(path: str, add: bool = False) -> Dict[str, int]:
+    """`Name:   123 kB` lines as bytes; with `add`, equal names are summed."""
+    fields: Dict[str, int] = {}
+    try:
+        with open(path) as file:
+            for line in file:
+                words = line.split()
+                if len(words) == 3 and words[2] == "kB" and words[1].isdigit():
+                    name = words[0].rstrip(":")
+                    fields[name] = int(words[1]) * 1024 + (fields.get(name, 0) if add else 0)
+    except OSError:
+        return {}
+    return fields
+
+
+def _peak_by_getrusage() -> Optional[int]:
+    """ru_maxrss counts KiB on Linux and bytes on macOS (getrusage(2) of each)."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(peak) if sys.platform == "darwin" else int(peak) * 1024
+
+
+def page_size() -> int:
+    """Bytes of a memory page."""
+    return int(os.sysconf("SC_PAGE_SIZE"))

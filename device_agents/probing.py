@@ -1,0 +1,144 @@
+"""What this board is and which runtimes work on it. A runtime counts only once it ran a tiny model.
+
+Importing proves nothing: tflite_runtime 2.14 imports beside numpy 2 and then fails, onnxruntime 1.21 dies of
+SIGILL on a Raspberry Pi 4. So each is proven in a child process, and what it dies of is told.
+"""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from typing import Dict, List, Optional
+
+from device_agents import device_facts
+from device_agents.job import agent_command
+from device_agents.protocol import (
+    PROTOCOL_VERSION,
+    ProbeReply,
+    ProtocolError,
+    RuntimeStatus,
+    encode,
+    expect,
+)
+from device_agents.runtimes.base import LoadFailed, RuntimeMissing
+from device_agents.runtimes.table import RUNTIMES
+from device_agents.workspace import Workspace
+
+PROOF_TIMEOUT_S = 120.0
+
+
+def probe(workspace: Workspace, names: List[str]) -> ProbeReply:
+    """Facts of the board and the state of the named runtimes (all of them if none is named)."""
+    holder = workspace.holder()
+    return ProbeReply(
+        protocol=PROTOCOL_VERSION,
+        facts=device_facts.collect(),
+        runtimes=_prove_all(workspace, names or sorted(RUNTIMES)),
+        workspace=workspace.root,
+        free_bytes=workspace.free_bytes(),
+        busy_with=holder[0] if holder else None,
+        busy_since=holder[1] if holder else None,
+    )
+
+
+def prove_here(name: str) -> RuntimeStatus:
+    """Start the runtime in this process and run a tiny model with it."""
+    runtime = RUNTIMES[name]()
+    try:
+        runtime.start()
+        details = runtime.prove()
+    except (RuntimeMissing, LoadFailed) as error:
+        return RuntimeStatus(name, False, runtime.version or None, runtime.package, str(error)[:2000], {})
+    return RuntimeStatus(name, True, runtime.version, runtime.package, None, details)
+
+
+def _prove_all(workspace: Workspace, names: List[str]) -> List[RuntimeStatus]:
+    """Proofs run beside each other; good ones are remembered until the installed packages change."""
+    remembered = _Remembered(workspace)
+    children = {}
+    for name in names:
+        if name in RUNTIMES and remembered.get(name) is None:
+            children[name] = subprocess.Popen(
+                agent_command("--workspace", workspace.root, "prove", name),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+            )
+    found = []
+    for name in names:
+        if name in children:
+            status = _result(name, children[name])
+            remembered.put(status)
+        else:
+            unknown = RuntimeStatus(name, False, None, None, "this agent has no such runtime", {})
+            status = remembered.get(name) or unknown
+        found.append(status)
+    remembered.save()
+    return found
+
+
+def _result(name: str, child: "subprocess.Popen[bytes]") -> RuntimeStatus:
+    try:
+        said, errors = child.communicate(timeout=PROOF_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.communicate()
+        return RuntimeStatus(name, False, None, None, f"did not answer within {PROOF_TIMEOUT_S:g} s", {})
+    try:
+        return expect(RuntimeStatus, said)
+    except ProtocolError:
+        last = errors.decode("utf-8", "replace").strip().splitlines()[-1:]
+        return RuntimeStatus(name, False, None, None, "; ".join([_death(child.returncode)] + last), {})
+
+
+def _death(status: int) -> str:
+    if status == -signal.SIGILL:
+        return "died of SIGILL: its package was built for a newer processor than this board has"
+    if status < 0:
+        return f"died of signal {-status}"
+    return f"ended with status {status}"
+
+
+class _Remembered:
+    """Good proofs, kept beside the workspace under a key that changes with Python, agent or packages."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._path = os.path.join(workspace.root, "runtimes.json")
+        self._key = _installation_key()
+        self._proofs: Dict[str, RuntimeStatus] = {}
+        self._changed = False
+        try:
+            with open(self._path, "rb") as file:
+                stored = json.loads(file.read().decode("utf-8"))
+            if stored.get("key") == self._key:
+                for line in stored["proofs"]:
+                    status = expect(RuntimeStatus, line.encode("ascii"))
+                    self._proofs[status.name] = status
+        except (OSError, ValueError, KeyError, AttributeError, ProtocolError):
+            self._proofs = {}  # absent or written by another version: prove again
+
+    def get(self, name: str) -> Optional[RuntimeStatus]:
+        return self._proofs.get(name)
+
+    def put(self, status: RuntimeStatus) -> None:
+        if status.available:
+            self._proofs[status.name] = status
+            self._changed = True
+
+    def save(self) -> None:
+        if not self._changed:
+            return
+        lines = [encode(status).decode("ascii") for status in self._proofs.values()]
+        part = f"{self._path}.{os.getpid()}.part"
+        with open(part, "w") as file:
+            json.dump({"key": self._key, "proofs": lines}, file)
+        os.rename(part, self._path)
+
+
+def _installation_key() -> str:
+    """Installing, upgrading or removing a package changes the folder it lies in, and so this key."""
+    parts = [sys.executable, sys.version, os.path.abspath(__file__)]
+    parts.extend(f"{folder}:{os.stat(folder).st_mtime}" for folder in sys.path if os.path.isdir(folder))
+    return hashlib.sha256("\n".join(parts).encode("utf-8", "replace")).hexdigest()

@@ -1,0 +1,248 @@
+"""The agent's folder on the board: agents/, blobs/, jobs/, and the lock that says who measures."""
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import time
+from typing import Any, BinaryIO, Dict, Iterator, List, Optional, Tuple
+
+from device_agents.protocol import BlobRef, CommandFailed
+
+DEFAULT_ROOT = os.path.join("~", ".cache", "edgebench")
+
+#: Least recently used blobs go once all of them together exceed this.
+BLOB_BUDGET_BYTES = 4 << 30
+
+#: Ended jobs older than this are removed when a new one comes; their results were fetched long ago.
+JOB_LIFETIME_S = 7 * 86400.0
+
+#: Space that has to remain after a blob was taken, so that journals and results can be written.
+RESERVE_BYTES = 16 << 20
+
+_CHUNK_BYTES = 1 << 20
+_HEX = frozenset("0123456789abcdef")
+
+
+class WorkspaceError(Exception):
+    """The workspace cannot do what was asked; carries what the controller is told."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reply = CommandFailed(reason, message)
+
+
+class Workspace:
+    """Paths and files under the agent's root; every folder is 0700."""
+
+    def __init__(self, root: str) -> None:
+        self.root = os.path.abspath(os.path.expanduser(root))
+        self.blobs = os.path.join(self.root, "blobs")
+        self.jobs = os.path.join(self.root, "jobs")
+        self.lock_file = os.path.join(self.root, "lock")
+
+    def create(self) -> None:
+        """Make the folders; raises WorkspaceError where that is not allowed."""
+        try:
+            for folder in (self.root, self.blobs, self.jobs):
+                os.makedirs(folder, mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise WorkspaceError(_reason(error), f"cannot create {self.root}: {error.strerror}") from error
+
+    def free_bytes(self) -> Optional[int]:
+        """Space left for this user, or None where the system does not say."""
+        try:
+            status = os.statvfs(self.root)
+        except OSError:
+            return None
+        return status.f_bavail * status.f_frsize
+
+    # --- blobs ------------------------------------------------------------------------------------
+
+    def blob(self, sha256: str) -> str:
+        """Where the blob of that hash is kept, whether or not it is there."""
+        if len(sha256) != 64 or not _HEX.issuperset(sha256):
+            raise WorkspaceError("bad_request", f"not a sha256: {sha256[:80]!r}")
+        return os.path.join(self.blobs, sha256)
+
+    def missing(self, blobs: List[BlobRef]) -> List[str]:
+        """Hashes of those that are not here; the others are marked as used now."""
+        absent = []
+        for blob in blobs:
+            path = self.blob(blob.sha256)
+            if os.path.exists(path):
+                os.utime(path)
+            elif blob.sha256 not in absent:
+                absent.append(blob.sha256)
+        return absent
+
+    @contextlib.contextmanager
+    def partial_blob(self, sha256: str, size: int) -> Iterator[BinaryIO]:
+        """The growing file of a blob, positioned at its end, held by this process alone."""
+        path = self.blob(sha256) + ".part"
+        free = self.free_bytes()
+        have = os.path.getsize(path) if os.path.exists(path) else 0
+        if free is not None and size - have + RESERVE_BYTES > free:
+            _remove(path)
+            raise WorkspaceError(
+                "disk_full",
+                f"{size} bytes do not fit: {free} bytes are free in {self.root}, 16 MiB are kept back",
+            )
+        with open(path, "ab") as part:
+            fcntl.flock(part, fcntl.LOCK_EX)
+            if part.tell() > size:
+                part.truncate(0)
+            yield part
+
+    def finish_blob(self, sha256: str, size: int, part: BinaryIO) -> None:
+        """Check the hash of a complete `part` and give it its name; a wrong one is removed."""
+        part.flush()
+        os.fsync(part.fileno())
+        path = self.blob(sha256)
+        found = _sha256(path + ".part")
+        if found != sha256 or os.path.getsize(path + ".part") != size:
+            _remove(path + ".part")
+            raise WorkspaceError("hash_mismatch", f"received {found[:12]}..., expected {sha256[:12]}...")
+        os.rename(path + ".part", path)
+        self.evict_blobs(keep=sha256)
+
+    def evict_blobs(self, keep: str) -> None:
+        """Remove the least recently used blobs over the budget. Running jobs hold links of their own."""
+        entries: List[Tuple[float, int, str]] = []
+        for name in os.listdir(self.blobs):
+            path = os.path.join(self.blobs, name)
+            with contextlib.suppress(FileNotFoundError):
+                status = os.stat(path)
+                entries.append((status.st_mtime, status.st_size, path))
+        total = sum(size for _, size, _ in entries)
+        for _, size, path in sorted(entries):
+            if total <= BLOB_BUDGET_BYTES:
+                return
+            if not path.endswith(keep):
+                _remove(path)
+                total -= size
+
+    # --- jobs -------------------------------------------------------------------------------------
+
+    def job(self, job_id: str) -> str:
+        """The folder of a job; refuses ids that are no plain name."""
+        if not job_id or job_id.startswith(".") or not all(c.isalnum() or c in "-_." for c in job_id):
+            raise WorkspaceError("bad_request", f"not a job id: {job_id[:80]!r}")
+        return os.path.join(self.jobs, job_id)
+
+    def remove_old_jobs(self) -> None:
+        """Remove jobs nobody has touched for a long time."""
+        for name in os.listdir(self.jobs):
+            path = os.path.join(self.jobs, name)
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - os.stat(path).st_mtime > JOB_LIFETIME_S and not is_locked(path):
+                    shutil.rmtree(path, ignore_errors=True)
+
+    def clean(self) -> int:
+        """Remove blobs and every job that is not running; returns the bytes freed."""
+        freed = 0
+        paths = [os.path.join(self.blobs, name) for name in os.listdir(self.blobs)]
+        paths += [os.path.join(self.jobs, name) for name in os.listdir(self.jobs)]
+        for path in paths:
+            if os.path.isdir(path) and is_locked(path):
+                continue
+            freed += _size(path)
+            if os.path.isdir(path):
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                _remove(path)
+        return freed
+
+    # --- the board's lock -------------------------------------------------------------------------
+
+    def holder(self) -> Optional[Tuple[str, float]]:
+        """Job id of who measures on this board and since when, or None."""
+        try:
+            with open(self.lock_file, "rb") as lock:
+                if _try_lock(lock):
+                    return None
+                note: Dict[str, Any] = json.loads(lock.read().decode("utf-8", "replace") or "{}")
+        except (OSError, ValueError):
+            return None
+        return str(note.get("job", "unknown")), float(note.get("since", 0.0))
+
+    def try_board(self, job_id: str) -> Optional[BinaryIO]:
+        """Take the board for a job; the open file is the lock, None means somebody else has it."""
+        lock = open(self.lock_file, "a+b")  # noqa: SIM115 - stays open as long as the board is held
+        if not _try_lock(lock):
+            lock.close()
+            return None
+        lock.truncate(0)
+        lock.write(json.dumps({"job": job_id, "since": time.time(), "pid": os.getpid()}).encode("ascii"))
+        lock.flush()
+        return lock
+
+
+def is_locked(job_folder: str) -> bool:
+    """Whether the supervisor of that job is alive: it holds this lock for as long as it lives."""
+    try:
+        with open(os.path.join(job_folder, "supervisor.lock"), "rb") as lock:
+            return not _try_lock(lock)
+    except OSError:
+        return False
+
+
+def hold(job_folder: str) -> Optional[BinaryIO]:
+    """Become the supervisor of a job; None if it has one."""
+    lock = open(os.path.join(job_folder, "supervisor.lock"), "a+b")  # noqa: SIM115 - held for life
+    if _try_lock(lock):
+        lock.truncate(0)
+        lock.write(str(os.getpid()).encode("ascii"))  # whom `cancel` has to signal
+        lock.flush()
+        return lock
+    lock.close()
+    return None
+
+
+def _try_lock(file: BinaryIO) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EAGAIN, errno.EACCES):
+            return False
+        raise
+    return True
+
+
+def _sha256(path: str) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        for chunk in iter(lambda: file.read(_CHUNK_BYTES), b""):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def file_ref(path: str) -> BlobRef:
+    """Name, size and hash of a finished file."""
+    return BlobRef(_sha256(path), os.path.getsize(path), os.path.basename(path))
+
+
+def _reason(error: OSError) -> str:
+    return "disk_full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "workspace_unusable"
+
+
+def io_failure(error: OSError, doing: str) -> CommandFailed:
+    """What the controller is told of a failed file operation."""
+    where = f" {error.filename}" if error.filename else ""
+    return CommandFailed(_reason(error), f"{doing}:{where} {error.strerror}")
+
+
+def _remove(path: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.remove(path)
+
+
+def _size(path: str) -> int:
+    if not os.path.isdir(path):
+        with contextlib.suppress(FileNotFoundError):
+            return os.path.getsize(path)
+        return 0
+    return sum(_size(os.path.join(path, name)) for name in os.listdir(path))

@@ -1,0 +1,125 @@
+"""One case told from top to bottom: job, submission, events, results, record."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from device_agents.protocol import (
+    PROTOCOL_VERSION,
+    Job,
+    JobWaiting,
+    Measurement,
+    RepetitionEnded,
+)
+from harness.link.deployment import Blob, OnProgress
+from harness.link.device_session import DeviceSession
+from harness.preparation import Workload
+from harness.progress import Observer
+from harness.recording import Recording
+from profiles.measurement import MeasurementProfile
+from reports.record import Case, Record
+
+#: Beyond the timed loops: loading, evaluating and proving on a slow board, seconds.
+REPETITION_ALLOWANCE_S = 180.0
+JOB_ALLOWANCE_S = 600.0
+
+
+class Interrupted(Exception):
+    """The user wants to stop; the case is not finished."""
+
+
+@dataclass(frozen=True)
+class CaseOutcome:
+    """A finished case: its record and its raw nanoseconds by series and repetition."""
+
+    record: Record
+    samples: dict[str, list[NDArray[np.int64]]]
+
+
+@dataclass(frozen=True)
+class CaseRequest:
+    """A case with all that measuring it needs. The same `job_id` twice is the same job on the board."""
+
+    case: Case
+    workload: Workload
+    measurement: MeasurementProfile
+    job_id: str
+    lock_wait_s: float
+
+
+def run_case(
+    session: DeviceSession, request: CaseRequest, observer: Observer, stopping: Callable[[], bool]
+) -> CaseOutcome:
+    """Measure one case on an open session.
+
+    Raises DeviceError when the board or the link fails, CaseError when the outputs cannot be judged, and
+    Interrupted, the job being cancelled, once `stopping` says so.
+    """
+    case = request.case
+    recording = Recording(case, request.workload)
+    session.submit(job_of(request), request.workload.blobs, _sending(session.device, observer))
+    observer.case_started(case)
+    done = 0
+    for event in session.follow(request.job_id):
+        recording.take(event)
+        if isinstance(event, JobWaiting):
+            observer.waiting(case, event.holder)
+        if isinstance(event, RepetitionEnded):
+            done += 1
+            observer.repetition_ended(case, done, request.measurement.repetitions)
+        if stopping() and recording.end is None:
+            session.cancel(request.job_id)
+            raise Interrupted
+    failed = recording.failed()
+    if failed is not None:
+        return CaseOutcome(failed, {})
+    with tempfile.TemporaryDirectory(prefix="edgebench-") as folder:
+        for file in recording.files():
+            session.fetch(request.job_id, file, Path(folder) / file.name)
+        record, samples = recording.measured(Path(folder))
+    return CaseOutcome(record, samples)
+
+
+def job_of(request: CaseRequest) -> Job:
+    """The case in the agent's words."""
+    case, workload, profile = request.case, request.workload, request.measurement
+    loops_s = profile.repetitions * (profile.warmup_max_s + profile.max_time_s + REPETITION_ALLOWANCE_S)
+    return Job(
+        protocol=PROTOCOL_VERSION,
+        job_id=request.job_id,
+        runtime=case.runtime,
+        precision=case.precision,
+        batch_size=case.batch_size,
+        num_threads=case.num_threads,
+        artifact=list(workload.artifact_refs),
+        inputs=list(workload.inputs),
+        outputs=list(workload.outputs),
+        check_inputs=workload.check,
+        evaluation=workload.evaluation,
+        measurement=Measurement(
+            repetitions=profile.repetitions,
+            warmup_min_s=profile.warmup_min_s,
+            warmup_max_s=profile.warmup_max_s,
+            min_iterations=profile.min_iterations,
+            max_iterations=profile.max_iterations,
+            min_time_s=profile.min_time_s,
+            max_time_s=profile.max_time_s,
+            median_ci_width=profile.median_ci_width,
+        ),
+        deadline_s=loops_s + JOB_ALLOWANCE_S,
+        lock_wait_s=request.lock_wait_s,
+        options={},
+    )
+
+
+def _sending(device: str, observer: Observer) -> Callable[[Blob], OnProgress]:
+    def of_blob(blob: Blob) -> OnProgress:
+        return lambda done, total: observer.sending(device, blob.name, done, total)
+
+    return of_blob

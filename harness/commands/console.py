@@ -1,0 +1,21 @@
+"""Where `bench` speaks: results on standard output, everything about the way there on standard error."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.markup import escape
+
+from harness.errors import BenchError
+from reports.plain_text import plain
+
+out = Console(soft_wrap=True, highlight=False)
+err = Console(stderr=True, soft_wrap=True, highlight=False)
+
+
+def show_error(error: BenchError) -> None:
+    """One clear message and its remedy. Text of boards and files is neither markup nor control characters."""
+    for number, line in enumerate(error.message.splitlines()):
+        lead = "[bold red]error:[/] " if number == 0 else "       "
+        err.print(lead + escape(plain(line, 2000)))
+    if error.remedy:
+        err.print(f"[bold]remedy:[/] {escape(plain(error.remedy, 2000))}")

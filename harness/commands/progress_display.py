@@ -1,0 +1,115 @@
+"""Progress on a terminal as a bar under finished cases, in a log as plain lines.
+
+Nothing is drawn between events: `local` may be the board, and a spinner would compete with it.
+"""
+
+from __future__ import annotations
+
+import threading
+
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from harness.commands import console
+from reports.plain_text import plain
+from reports.record import Case, Record
+from reports.rows import milliseconds
+from reports.units import percent
+
+_VERDICT_STYLE = {"valid": "green", "suspect": "yellow", "invalid": "red"}
+
+
+class ProgressDisplay:
+    """An Observer that shows what it is told on standard error."""
+
+    def __init__(self, total: int) -> None:
+        self._lock = threading.Lock()
+        self._finished = 0
+        self._total = total
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=console.err,
+            auto_refresh=False,
+            transient=True,
+        )
+        self._task: TaskID = self._progress.add_task("preparing", total=total)
+
+    def __enter__(self) -> ProgressDisplay:
+        """Begin to draw."""
+        if console.err.is_terminal:
+            self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Leave the terminal as it was."""
+        self._progress.stop()
+
+    def preparing(self, what: str) -> None:
+        """An artifact is being made on this host."""
+        self._doing(f"preparing {what}")
+
+    def note(self, text: str) -> None:
+        """Something worth knowing."""
+        self._print(f"[yellow]note:[/] {_safe(text)}")
+
+    def device_ready(self, device: str, description: str) -> None:
+        """A board has answered."""
+        self._print(f"[bold]{_safe(device)}[/]: {_safe(description)}")
+
+    def sending(self, device: str, name: str, done: int, total: int) -> None:
+        """A file is on its way."""
+        self._doing(f"sending {name} to {device}: {100 * done // max(total, 1)} %")
+
+    def case_started(self, case: Case) -> None:
+        """A board got its case."""
+        self._doing(f"measuring {case.label}")
+
+    def waiting(self, case: Case, holder: str) -> None:
+        """A busy board."""
+        self._print(f"{_safe(case.device)} is busy with job {_safe(holder)}; waiting")
+
+    def repetition_ended(self, case: Case, done: int, total: int) -> None:
+        """One process of several is through."""
+        self._doing(f"measuring {case.label}: {done} of {total} repetitions")
+
+    def retrying(self, case: Case, why: str) -> None:
+        """Another try."""
+        self._print(f"[yellow]trying again:[/] {_safe(case.label)}: {_safe(why)}")
+
+    def case_finished(self, record: Record) -> None:
+        """One line a record."""
+        with self._lock:
+            self._finished += 1
+            number = self._finished
+        self._print(f"[dim]{number:>{len(str(self._total))}}/{self._total}[/] {_line(record)}")
+        self._progress.update(self._task, completed=number, refresh=console.err.is_terminal)
+
+    def _doing(self, what: str) -> None:
+        # A log would be full of these, and a narrow terminal has room for one line only.
+        if console.err.is_terminal:
+            room = max(20, console.err.width - 50)
+            self._progress.update(self._task, description=_safe(what)[:room], refresh=True)
+
+    def _print(self, markup: str) -> None:
+        console.err.print(markup)
+
+
+def _line(record: Record) -> str:
+    label = _safe(record.case.label)
+    if record.status != "ok" or record.latency_ms is None:
+        failure = record.failure
+        words = f"{failure.reason}: {failure.message.splitlines()[0]}" if failure else ""
+        style = "red" if record.status == "failed" else "dim"
+        return f"{label}  [{style}]{record.status}[/] {_safe(words)}"
+    accuracy = f"  {record.accuracy.metric} {percent(record.accuracy.value, 1)}" if record.accuracy else ""
+    style = _VERDICT_STYLE.get(record.verdict or "", "")
+    reasons = f" ({', '.join(record.reasons)})" if record.reasons else ""
+    p50 = milliseconds(record.latency_ms.p50)
+    return f"{label}  [bold]{p50} ms[/]{accuracy}  [{style}]{record.verdict}[/]{reasons}"
+
+
+def _safe(text: str) -> str:
+    return escape(plain(text, 500))

@@ -1,0 +1,232 @@
+"""`bench run`: measure models on boards and write the report."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import platformdirs
+import typer
+
+from harness.campaign import Campaign, CampaignSettings
+from harness.commands import console
+from harness.commands.progress_display import ProgressDisplay
+from harness.commands.results_table import show_results
+from harness.errors import ConfigurationError, UsageError
+from harness.farm.connecting import open_transport
+from harness.farm.inventory import DeviceEntry, load_inventory
+from harness.farm.selection import resolve
+from harness.link.device_session import DeviceSession
+from harness.models import BenchModel, find_models
+from harness.outputs import check_folder, write_outputs
+from harness.plan import PlanFile, Selection, cases, check_selection, digest, load_plan_file
+from harness.preparation import Preparation
+from harness.recording import now
+from harness.store import DEFAULT_PATH, Store, case_key
+from harness.version import harness_version
+from profiles.measurement import MeasurementProfile, measurement_profile
+from profiles.strict_toml import InvalidFile
+from reports.record import Run, to_json
+
+EXIT_CASE_FAILED = 3
+EXIT_INTERRUPTED = 130
+
+DEMO_MODEL = "digits"
+
+_EPILOG = (
+    "Example: bench run --device jetson-nano --model model.onnx --precision fp32,int8 --calibration photos/ "
+    "--dataset photos.npz"
+)
+
+
+def run(
+    model: list[str] = typer.Option(
+        [],
+        "--model",
+        "-m",
+        help=".onnx, .tflite or model.toml file, or a built-in model; repeatable. Default: the demo.",
+    ),
+    device: list[str] = typer.Option(
+        [], "--device", "-d", help="An inventory name, a profile name, user@host or local; repeatable."
+    ),
+    runtime: str | None = typer.Option(
+        None, help="onnxruntime, tflite, null; several with commas. Default: all that take the model."
+    ),
+    precision: str | None = typer.Option(
+        None, help="fp32, fp16, int8, int8-dynamic; several with commas. Default: all."
+    ),
+    batch: str | None = typer.Option(None, help="Batch sizes, with commas."),
+    threads: str | None = typer.Option(None, help="Numbers of threads, with commas."),
+    dataset: Path | None = typer.Option(
+        None, help="An .npz (inputs by name, labels) or an image folder: gives accuracy."
+    ),
+    calibration: Path | None = typer.Option(None, help="An .npz or image folder that int8 is calibrated on."),
+    allow_random_calibration: bool = typer.Option(
+        False, help="Calibrate int8 on noise when there is no data."
+    ),
+    shape: list[str] = typer.Option([], help="Shape of a dynamic input: name=1,3,224,224; repeatable."),
+    metric: str | None = typer.Option(None, help="top1, top5, mean_iou or package.module:function."),
+    measurement: str | None = typer.Option(
+        None, help="quick, standard, mlperf-like, or a TOML file. Default: standard."
+    ),
+    plan: Path | None = typer.Option(None, help="A plan.toml with devices, models, runtimes, ..."),
+    inventory: Path | None = typer.Option(
+        None, help="The inventory. Default: ./devices.toml, then the user's own."
+    ),
+    out: Path | None = typer.Option(None, help="Folder for report.html, results.json and results.csv."),
+    store: str = typer.Option(str(DEFAULT_PATH), help="Result database: an SQLite file or a database URL."),
+    resume: bool = typer.Option(False, "--resume", help="Go on with the interrupted run of the same cases."),
+    wait: float = typer.Option(3600.0, help="Seconds to wait for a busy board."),
+    as_json: bool = typer.Option(False, "--json", help="Print results.json instead of the table."),
+) -> int:
+    """Measure models on boards: latency, memory, accuracy, and whether the figures can be trusted.
+
+    Without arguments: the built-in model on this machine, every runtime and precision there is.
+    """
+    plan_file = load_plan_file(plan) if plan is not None else PlanFile()
+    selection = Selection(
+        runtimes=_words(runtime) or plan_file.runtimes,
+        precisions=_words(precision) or plan_file.precisions,
+        batch_sizes=_numbers("--batch", batch) or plan_file.batch_sizes,
+        num_threads=_numbers("--threads", threads) or plan_file.num_threads,
+    )
+    check_selection(selection)
+    profile = _measurement(measurement or plan_file.measurement)
+    models = _with_data(
+        find_models(model or list(plan_file.models) or [DEMO_MODEL]),
+        dataset,
+        calibration,
+        metric,
+        _shapes(shape),
+    )
+    boards = load_boards(device or list(plan_file.devices), inventory)
+    planned = cases(list(boards), models, selection)
+    if out is not None:
+        check_folder(out)
+    opened = Store.open(store)
+    this_run, finished = _begin(opened, digest(planned, profile), resume)
+    with ProgressDisplay(len(planned) - len(finished)) as display:
+        campaign = Campaign(
+            CampaignSettings(this_run.id, profile, wait),
+            opened,
+            Preparation(host_cache(), allow_random_calibration=allow_random_calibration),
+            lambda name: open_session(boards[name]),
+            display,
+        )
+        complete = campaign.run(planned, finished)
+    opened.finish(this_run.id, now(), interrupted=not complete)
+    results, files = write_outputs(opened, this_run.id, out or DEFAULT_PATH.parent / this_run.id)
+    if as_json:
+        console.out.print_json(json.dumps(to_json(results)))
+    else:
+        show_results(results)
+        console.out.print(f"\nReport: {files.report}", soft_wrap=True)
+    if not complete:
+        console.err.print("interrupted; go on with the same command and --resume")
+        return EXIT_INTERRUPTED
+    return EXIT_CASE_FAILED if any(record.status == "failed" for record in results.records) else 0
+
+
+def host_cache() -> Path:
+    """Where this host keeps artifacts, references and inputs; EDGEBENCH_CACHE_DIR overrides."""
+    base = os.environ.get("EDGEBENCH_CACHE_DIR") or platformdirs.user_cache_dir("edgebench")
+    return Path(base) / "host"
+
+
+def load_boards(selectors: list[str], inventory: Path | None) -> dict[str, DeviceEntry]:
+    """The boards of the command line by their names, in order; raises UsageError for an unknown one."""
+    known = load_inventory(inventory)
+    boards: dict[str, DeviceEntry] = {}
+    for selector in selectors:
+        entry = resolve(selector, known)
+        boards[entry.name] = entry
+    return boards
+
+
+def open_session(entry: DeviceEntry) -> DeviceSession:
+    """A session with a board; `local` runs the Python that runs us, where the runtimes are installed."""
+    python, workspace = entry.python, entry.workspace
+    if entry.is_local:
+        python = sys.executable
+        workspace = os.environ.get("EDGEBENCH_CACHE_DIR") or workspace
+    return DeviceSession(open_transport(entry), python=python, workspace=workspace)
+
+
+def _begin(store: Store, plan_digest: str, resume: bool) -> tuple[Run, frozenset[str]]:
+    """The run, new or resumed, and the keys of its finished cases."""
+    if resume:
+        earlier = store.unfinished(plan_digest)
+        if earlier is not None:
+            done = store.results(earlier.id).records
+            kept = [r for r in done if r.failure is None or r.failure.class_ != "infrastructure"]
+            console.err.print(f"resuming run {earlier.id}: {len(kept)} cases are finished already")
+            return earlier, frozenset(case_key(record.case) for record in kept)
+        console.err.print("nothing to resume: there is no interrupted run of these cases; starting a new one")
+    started = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
+    new = Run(f"{started}-{secrets.token_hex(2)}", now(), harness_version(), ("bench", *sys.argv[1:]))
+    store.begin(new, plan_digest)
+    return new, frozenset()
+
+
+def _with_data(
+    models: list[BenchModel],
+    dataset: Path | None,
+    calibration: Path | None,
+    metric: str | None,
+    shapes: dict[str, tuple[int, ...]],
+) -> list[BenchModel]:
+    """The options' data in place of the models' own."""
+    for option, path in (("--dataset", dataset), ("--calibration", calibration)):
+        if path is not None and not path.exists():
+            raise UsageError(f"{option} {path}: no such file or folder")
+    return [
+        replace(
+            model,
+            dataset=dataset or model.dataset,
+            calibration=calibration or model.calibration,
+            metric=metric or model.metric,
+            shapes={**model.shapes, **shapes},
+        )
+        for model in models
+    ]
+
+
+def _measurement(name: str) -> MeasurementProfile:
+    try:
+        return measurement_profile(name)
+    except InvalidFile as error:
+        raise ConfigurationError(error.faults) from error
+
+
+def _words(option: str | None) -> tuple[str, ...] | None:
+    return (
+        tuple(dict.fromkeys(word.strip() for word in option.split(",") if word.strip())) if option else None
+    )
+
+
+def _numbers(option: str, text: str | None) -> tuple[int, ...] | None:
+    words = _words(text)
+    if words is None:
+        return None
+    try:
+        return tuple(int(word) for word in words)
+    except ValueError:
+        raise UsageError(f"{option} {text}: not numbers", f"for example {option} 1,4,16") from None
+
+
+def _shapes(options: list[str]) -> dict[str, tuple[int, ...]]:
+    shapes: dict[str, tuple[int, ...]] = {}
+    for option in options:
+        name, found, sizes = option.rpartition("=")
+        try:
+            shapes[name] = tuple(int(size) for size in sizes.split(",")) if sizes else ()
+        except ValueError:
+            found = ""
+        if not found or not name:
+            raise UsageError(f"--shape {option}: not of the form name=1,3,224,224")
+    return shapes

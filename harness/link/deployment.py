@@ -1,0 +1,99 @@
+"""Getting files onto a board, each once: the agent's archive, and blobs named by their content."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from device_agents.protocol import BlobState
+from harness.errors import AgentError, BoardFull
+from harness.link.agent_archive import AgentArchive
+from harness.link.transport import Channel, Completed, Transport, run_command
+from harness.link.wire import LineReader, message_of_kind
+
+#: Bounds every wait for the board while sending; a slow SD card may take long to sync a large file.
+WRITE_TIMEOUT_S = 120.0
+_CHUNK_BYTES = 1 << 18
+
+#: Told how many bytes of a file are on the board, and its size.
+OnProgress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Blob:
+    """A file of this host that a board should have."""
+
+    sha256: str
+    bytes: int
+    path: Path
+    name: str
+
+
+def deploy_agent(transport: Transport, archive: AgentArchive, workspace: str) -> None:
+    """Write the archive to the board, complete or not at all. Needs a POSIX shell there, nothing more."""
+    folder = f"{workspace.rstrip('/')}/agents"
+    # $0 and $1 instead of text in the script: the shell then quotes for us.
+    script = (
+        'umask 077; mkdir -p "$0" && cat > "$0/$1.part" && '
+        'test "$(wc -c < "$0/$1.part")" -eq "$2" && mv "$0/$1.part" "$0/$1"'
+    )
+    result = run_command(
+        transport,
+        ["sh", "-c", script, folder, archive.file_name, str(len(archive.content))],
+        stdin=archive.content,
+        timeout_s=WRITE_TIMEOUT_S,
+    )
+    if result.status != 0:
+        raise _deployment_error(transport.name, folder, result)
+
+
+def send_blob(transport: Transport, put: list[str], blob: Blob, on_progress: OnProgress | None) -> None:
+    """Send a blob with the agent's `put` command, from where an earlier try stopped."""
+    channel = transport.start([*put, blob.sha256, str(blob.bytes)])
+    try:
+        lines = LineReader(channel)
+        state = _state(transport.name, channel, lines)
+        if not state.complete:
+            _write_from(channel, blob, state.have, on_progress)
+            channel.finish_input()
+            state = _state(transport.name, channel, lines)
+        if not state.complete:
+            raise AgentError(f"{transport.name}: took only {state.have} of {blob.bytes} bytes of {blob.name}")
+    finally:
+        channel.close()
+
+
+def _write_from(channel: Channel, blob: Blob, offset: int, on_progress: OnProgress | None) -> None:
+    with blob.path.open("rb") as file:
+        file.seek(offset)
+        sent = offset
+        for chunk in iter(lambda: file.read(_CHUNK_BYTES), b""):
+            channel.write(chunk, WRITE_TIMEOUT_S)
+            sent += len(chunk)
+            if on_progress is not None:
+                on_progress(sent, blob.bytes)
+
+
+def _state(device: str, channel: Channel, lines: LineReader) -> BlobState:
+    line = lines.line(WRITE_TIMEOUT_S)
+    if line is None:
+        channel.wait(WRITE_TIMEOUT_S)
+        raise AgentError(
+            f"{device}: the agent ended while it was sent a file: {channel.stderr_tail().strip()}"
+        )
+    return message_of_kind(device, BlobState, line)
+
+
+def _deployment_error(device: str, folder: str, result: Completed) -> AgentError | BoardFull:
+    words = result.stderr.strip() or f"the shell ended with status {result.status}"
+    if "No space left" in words or "quota" in words.lower():
+        return BoardFull(
+            f"{device}: no space for the agent in {folder}: {words}",
+            "free some space on the board, or give another folder as `workspace` in the inventory",
+        )
+    return AgentError(
+        f"{device}: cannot write the agent to {folder}: {words}",
+        "give a folder that the user may write to as `workspace` in the inventory",
+        reason="workspace_unusable",
+    )

@@ -1,0 +1,180 @@
+"""A conversation with the agent on one board: probe, send, submit, follow, fetch."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from device_agents.protocol import (
+    PROTOCOL_VERSION,
+    BlobRef,
+    BlobState,
+    Event,
+    Job,
+    JobEnded,
+    ProbeReply,
+    SubmitReply,
+    encode,
+)
+from harness.errors import AgentError, LinkError
+from harness.link.agent_archive import agent_archive
+from harness.link.deployment import Blob, OnProgress, deploy_agent, send_blob
+from harness.link.transport import Completed, Transport, run_command
+from harness.link.wire import LineReader, message_of, message_of_kind
+
+#: A probe proves runtimes in child processes, and importing one on a slow board takes long.
+PROBE_TIMEOUT_S = 180.0
+COMMAND_TIMEOUT_S = 60.0
+
+#: A running job's journal grows every second or so by telemetry; silence for this long is a dead link.
+SILENCE_S = 60.0
+
+#: Pauses before each new try to reach a board that was lost, seconds.
+RECONNECT_PAUSES_S = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
+
+_FETCH_CHUNK_BYTES = 1 << 18
+
+
+class DeviceSession:
+    """One board, reached. `open` first; then the other calls in any order."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        *,
+        python: str,
+        workspace: str,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._transport = transport
+        self._python = python
+        self._workspace = workspace
+        self._sleep = sleep
+        agent = f"{workspace.rstrip('/')}/agents/{agent_archive().file_name}"
+        self._agent = [python, agent, "--workspace", workspace]
+
+    @property
+    def device(self) -> str:
+        """What the board is called."""
+        return self._transport.name
+
+    def open(self, runtimes: Sequence[str]) -> ProbeReply:
+        """Connect, put the agent there unless it is, ask what board this is and whether `runtimes` work."""
+        command = [*self._agent, "probe", ",".join(runtimes)]
+        result = run_command(self._transport, command, timeout_s=PROBE_TIMEOUT_S)
+        if not result.stdout and _agent_is_missing(result):
+            deploy_agent(self._transport, agent_archive(), self._workspace)
+            result = run_command(self._transport, command, timeout_s=PROBE_TIMEOUT_S)
+        if not result.stdout:
+            raise self._no_answer(result)
+        reply = message_of_kind(self.device, ProbeReply, result.stdout)
+        if reply.protocol != PROTOCOL_VERSION:
+            raise AgentError(
+                f"{self.device}: agent speaks protocol {reply.protocol}", reason="protocol_mismatch"
+            )
+        return reply
+
+    def submit(self, job: Job, blobs: Mapping[str, Blob], on_progress: Callable[[Blob], OnProgress]) -> bool:
+        """Hand over a job, sending first what the board lacks; False if the board knew the job already."""
+        for _ in range(3):
+            line = self._ask("submit", stdin=encode(job))
+            reply = message_of_kind(self.device, SubmitReply, line)
+            if reply.state != "missing":
+                return reply.state == "accepted"
+            for sha256 in reply.missing:
+                if sha256 not in blobs:
+                    raise AgentError(
+                        f"{self.device}: the agent asks for {sha256[:80]!r}, which is not of this job"
+                    )
+                blob = blobs[sha256]
+                send_blob(self._transport, [*self._agent, "put"], blob, on_progress(blob))
+        raise AgentError(f"{self.device}: files that were sent are missing again; is the board out of space?")
+
+    def follow(self, job_id: str) -> Iterator[Event]:
+        """Events of a job from its beginning to its end, across as many reconnections as it takes."""
+        offset = 0
+        failures = 0
+        while True:
+            try:
+                for event, position in self._follow_from(job_id, offset):
+                    offset, failures = position, 0
+                    yield event
+                    if isinstance(event, JobEnded):
+                        return
+                raise AgentError(f"{self.device}: the journal of job {job_id} ended without the job's end")
+            except LinkError:
+                if failures == len(RECONNECT_PAUSES_S):
+                    raise
+                self._sleep(RECONNECT_PAUSES_S[failures])
+                failures += 1
+
+    def fetch(self, job_id: str, file: BlobRef, target: Path) -> None:
+        """A result file to `target`, complete and with the hash it was announced with, or an error."""
+        content = bytearray()
+        channel = self._transport.start([*self._agent, "get", job_id, file.name, "0"])
+        try:
+            channel.finish_input()
+            while len(content) <= file.bytes:
+                piece = channel.read(_FETCH_CHUNK_BYTES, COMMAND_TIMEOUT_S)
+                if not piece:
+                    break
+                content += piece
+        finally:
+            channel.close()
+        if len(content) != file.bytes or hashlib.sha256(content).hexdigest() != file.sha256:
+            raise AgentError(
+                f"{self.device}: result {file.name} of job {job_id} came damaged", reason="bad_result"
+            )
+        target.write_bytes(content)
+
+    def cancel(self, job_id: str) -> None:
+        """End a job; one that has ended stays as it is."""
+        self._ask("cancel", job_id)
+
+    def clean(self) -> int:
+        """Remove what no running job needs from the board; returns the bytes freed."""
+        return message_of_kind(self.device, BlobState, self._ask("clean")).have
+
+    def close(self) -> None:
+        """Hang up; jobs on the board go on."""
+        self._transport.close()
+
+    def _ask(self, *arguments: str, stdin: bytes = b"") -> bytes:
+        result = run_command(
+            self._transport, [*self._agent, *arguments], stdin=stdin, timeout_s=COMMAND_TIMEOUT_S
+        )
+        if not result.stdout:
+            raise self._no_answer(result)
+        return result.stdout
+
+    def _follow_from(self, job_id: str, offset: int) -> Iterator[tuple[Event, int]]:
+        """Events from a byte offset of the journal, each with the offset after it, while the link holds."""
+        channel = self._transport.start([*self._agent, "follow", job_id, str(offset)])
+        try:
+            channel.finish_input()
+            lines = LineReader(channel)
+            while (line := lines.line(SILENCE_S)) is not None:
+                yield message_of(self.device, line), offset + lines.consumed
+        finally:
+            channel.close()
+
+    def _no_answer(self, result: Completed) -> AgentError:
+        words = result.stderr.strip().splitlines()[-1:] or [f"status {result.status}"]
+        if result.status == 127:
+            return AgentError(
+                f"{self.device}: no {self._python!r} on the board ({words[0]})",
+                "install Python 3.6 or newer there, or name its interpreter as `python` in the inventory",
+                reason="no_python",
+            )
+        return AgentError(
+            f"{self.device}: the agent could not start with {self._python!r}: {words[0]}",
+            "it needs Python 3.6 or newer; name another interpreter as `python` in the inventory",
+            reason="agent_start_failed",
+        )
+
+
+def _agent_is_missing(result: Completed) -> bool:
+    """Python's words and status for a script that is not there (pythonrun: status 2)."""
+    return result.status == 2 and "can't open file" in result.stderr

@@ -1,0 +1,310 @@
+"""From a model to what a board is given: artifact, inputs to check, data to evaluate. Needs no board.
+
+Everything comes from caches keyed by content, so doing it again costs next to nothing. The leaves' own
+errors become ours here.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import math
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from convert.arrays import save_arrays
+from convert.conversion import Artifact, ConversionRequest, Precision, convert
+from convert.datasets import Examples, Preprocessing, load_examples
+from convert.errors import ConversionFailed as ConvertConversionFailed
+from convert.errors import ConvertError, DataError, InvalidModel
+from convert.inspection import ModelInfo, TensorInfo, inspect, native_precision
+from convert.reference import reference_outputs
+from convert.sample_inputs import resolve_shapes, seeded_inputs
+from device_agents.protocol import BlobRef, Dataset, TensorSpec
+from harness.errors import CaseError, ConversionFailed, ModelError, UsageError
+from harness.link.deployment import Blob
+from harness.models import BenchModel
+from profiles.model_spec import PreprocessingSpec
+
+Arrays = Mapping[str, NDArray[np.generic]]
+
+#: How many complete inputs are checked against the fp32 reference, and what all of them may weigh.
+CHECK_EXAMPLES = 8
+CHECK_BYTES = 32 << 20
+
+#: Which source serves a runtime best; the other one needs a conversion between formats.
+_SOURCE_KINDS = {
+    "onnxruntime": ("onnx", "tflite"),
+    "tflite": ("tflite", "onnx"),
+    "tensorrt": ("onnx", "tflite"),
+}
+_TARGETS = ("onnxruntime", "tflite")
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What a board needs for one (model, runtime, precision, batch size), and how its outputs are judged."""
+
+    artifact: Artifact | None = None
+    artifact_refs: tuple[BlobRef, ...] = ()
+    inputs: tuple[TensorSpec, ...] = ()
+    outputs: tuple[TensorSpec, ...] = ()
+    check: Dataset | None = None
+    evaluation: Dataset | None = None
+    #: The fp32 source's outputs for the check inputs, (examples, *output shape) by canonical name.
+    reference: Arrays | None = None
+    labels: NDArray[np.generic] | None = None
+    metric: str | None = None
+    #: Files by hash, for the board that lacks them.
+    blobs: Mapping[str, Blob] = field(default_factory=dict)
+    #: What had to be guessed or is doubtful, for the user.
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Material:
+    """What all precisions of a (source, batch size) share."""
+
+    info: ModelInfo
+    shapes: dict[str, tuple[int, ...]]
+    check: Blob
+    check_examples: int
+    reference: Arrays
+    evaluation: Blob | None
+    dataset: Examples | None
+    notes: tuple[str, ...]
+
+
+class Preparation:
+    """Makes workloads; remembers within a run what they share."""
+
+    def __init__(self, cache: Path, *, allow_random_calibration: bool = False) -> None:
+        self._cache = cache
+        self._allow_random_calibration = allow_random_calibration
+        self._material = functools.cache(self._make_material)
+        self._inspected = functools.cache(lambda path: inspect(path, cache))
+
+    def precisions(self, model: BenchModel, runtime: str) -> tuple[str, ...] | None:
+        """The only precision a quantised source can run at, or None where it is fp32; raises CaseError."""
+        with _translated(model):
+            native = native_precision(self._inspected(_source(model, runtime)))
+        return None if native == "fp32" else (native,)
+
+    def workload(self, model: BenchModel | None, runtime: str, precision: str, batch_size: int) -> Workload:
+        """Everything for one case; raises CaseError with the reason why there is none."""
+        if model is None:
+            return Workload()
+        if runtime not in _TARGETS:
+            raise ConversionFailed(
+                f"{runtime}: this version makes no artifacts for it",
+                "choose onnxruntime or tflite",
+                "no_path",
+            )
+        with _translated(model):
+            material = self._material(_Key(model), runtime, batch_size)
+            artifact = self._artifact(model, material, runtime, precision)
+            return self._workload(model, material, artifact)
+
+    def _artifact(self, model: BenchModel, material: _Material, runtime: str, precision: str) -> Artifact:
+        if precision == native_precision(material.info) != "fp32":
+            return self._as_it_is(material.info, runtime, precision)
+        shapes = resolve_shapes(material.info, model.shapes, 1).shapes
+        calibration = None
+        if precision == "int8" and model.calibration is not None:
+            calibration = load_examples(
+                model.calibration, material.info, shapes, _preprocessing(model.preprocessing)
+            )
+        return convert(
+            ConversionRequest(
+                info=material.info,
+                target="onnxruntime" if runtime == "onnxruntime" else "tflite",
+                precision=cast("Precision", precision),
+                shapes=shapes,
+                calibration=calibration,
+                allow_random_calibration=self._allow_random_calibration,
+            ),
+            self._cache,
+        )
+
+    def _as_it_is(self, info: ModelInfo, runtime: str, precision: str) -> Artifact:
+        """A source that has its precision already, untouched."""
+        if (info.kind == "onnx") != (runtime == "onnxruntime"):
+            raise ConversionFailed(
+                f"{info.path.name}: a quantised {info.kind} model runs on its own runtime only",
+                None,
+                "no_path",
+            )
+        return Artifact(
+            files=info.files,
+            info=info,
+            sha256=info.sha256,
+            bytes=sum(file.bytes for file in info.files),
+            target="onnxruntime" if runtime == "onnxruntime" else "tflite",
+            precision=precision,
+            converter="none: the source file as it is",
+            steps=(),
+            agreement=(),
+            calibration=None,
+            warnings=(),
+            from_cache=True,
+        )
+
+    def _make_material(self, key: _Key, runtime: str, batch_size: int) -> _Material:
+        model = key.model
+        info = self._inspected(_source(model, runtime))
+        resolved = resolve_shapes(info, model.shapes, batch_size)
+        dataset = None
+        if model.dataset is not None:
+            dataset = load_examples(model.dataset, info, resolved.shapes, _preprocessing(model.preprocessing))
+        check = _check_inputs(info, resolved.shapes, dataset)
+        reference = reference_outputs(info, check, self._cache)
+        fitting = _fitting(reference)
+        check = {name: array[:fitting] for name, array in check.items()}
+        reference = {name: array[:fitting] for name, array in reference.items()}
+        labelled = dataset is not None and dataset.labels is not None
+        return _Material(
+            info=info,
+            shapes=resolved.shapes,
+            check=self._blob(check, info.inputs, "check.npz"),
+            check_examples=fitting,
+            reference=reference,
+            evaluation=self._blob(dataset.inputs, info.inputs, "evaluation.npz")
+            if dataset and labelled
+            else None,
+            dataset=dataset if labelled else None,
+            notes=tuple(
+                f"{model.name}: {guess} (nobody said otherwise)" for guess in resolved.guessed.values()
+            ),
+        )
+
+    def _workload(self, model: BenchModel, material: _Material, artifact: Artifact) -> Workload:
+        blobs = [Blob(file.sha256, file.bytes, file.path, file.name) for file in artifact.files]
+        refs = tuple(_ref(blob) for blob in blobs)
+        blobs.append(material.check)
+        evaluation = None
+        if material.evaluation is not None and material.dataset is not None:
+            blobs.append(material.evaluation)
+            evaluation = Dataset(
+                _ref(material.evaluation), material.dataset.examples, material.dataset.stacked
+            )
+        return Workload(
+            artifact=artifact,
+            artifact_refs=refs,
+            inputs=tuple(_spec(tensor, material.shapes[tensor.name]) for tensor in artifact.info.inputs),
+            outputs=tuple(_spec(tensor, None) for tensor in artifact.info.outputs),
+            check=Dataset(_ref(material.check), material.check_examples, stacked=False),
+            evaluation=evaluation,
+            reference=material.reference,
+            labels=None if material.dataset is None else material.dataset.labels,
+            metric=model.metric or "top1",
+            blobs={blob.sha256: blob for blob in blobs},
+            notes=(*material.notes, *artifact.warnings),
+        )
+
+    def _blob(self, arrays: Arrays, order: Sequence[TensorInfo], name: str) -> Blob:
+        """Arrays as a file of the cache named by its hash, in the order the board numbers them."""
+        folder = self._cache / "inputs"
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        handle, part = tempfile.mkstemp(dir=folder)
+        os.close(handle)
+        save_arrays(Path(part), {tensor.name: np.ascontiguousarray(arrays[tensor.name]) for tensor in order})
+        with Path(part).open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        path = folder / f"{sha256}.npz"
+        Path(part).replace(path)
+        return Blob(sha256, path.stat().st_size, path, name)
+
+
+class _Key:
+    """A model as a key of functools.cache: models are told apart by their names."""
+
+    def __init__(self, model: BenchModel) -> None:
+        self.model = model
+
+    def __hash__(self) -> int:
+        return hash(self.model.name)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Key) and other.model.name == self.model.name
+
+
+def _source(model: BenchModel, runtime: str) -> Path:
+    return next(model.sources[kind] for kind in _SOURCE_KINDS[runtime] if kind in model.sources)
+
+
+def _check_inputs(info: ModelInfo, shapes: Mapping[str, tuple[int, ...]], dataset: Examples | None) -> Arrays:
+    """Complete inputs (examples, *shape): real examples where there are some, else seeded ones."""
+    each = sum(math.prod(shapes[tensor.name]) * np.dtype(tensor.dtype).itemsize for tensor in info.inputs)
+    wanted = max(1, min(CHECK_EXAMPLES, CHECK_BYTES // max(each, 1)))
+    if dataset is None:
+        return seeded_inputs(info, shapes, wanted)
+    if not dataset.stacked:
+        return {name: array[:wanted] for name, array in dataset.inputs.items()}
+    batch = next(iter(shapes.values()))[0]
+    # Spread over the set (a sorted one begins with one class only), repeated where it does not suffice.
+    picked = np.linspace(0, dataset.examples - 1, num=wanted * batch).astype(int)
+    return {
+        name: array[picked].reshape(wanted, batch, *array.shape[1:]) for name, array in dataset.inputs.items()
+    }
+
+
+def _fitting(reference: Arrays) -> int:
+    """How many examples keep all outputs within what is fetched from a board."""
+    examples = min(len(array) for array in reference.values())
+    each = sum(array.nbytes for array in reference.values()) / examples
+    return max(1, min(examples, int(CHECK_BYTES // max(each, 1))))
+
+
+def _preprocessing(spec: PreprocessingSpec | None) -> Preprocessing | None:
+    if spec is None:
+        return None
+    return Preprocessing(
+        resize=_size(spec.resize),
+        crop=_size(spec.crop),
+        scale=spec.scale,
+        mean=spec.mean,
+        std=spec.std,
+        colour_order=spec.colour_order,
+        layout=spec.layout,
+        interpolation=spec.interpolation,
+    )
+
+
+def _size(numbers: tuple[int, ...] | None) -> int | tuple[int, int] | None:
+    if numbers is None or len(numbers) == 1:
+        return numbers and numbers[0]
+    if len(numbers) == 2:
+        return numbers[0], numbers[1]
+    raise UsageError(f"a size is [side] or [height, width], not {list(numbers)}")
+
+
+def _spec(tensor: TensorInfo, shape: tuple[int, ...] | None) -> TensorSpec:
+    sizes = shape if shape is not None else (size if isinstance(size, int) else -1 for size in tensor.shape)
+    return TensorSpec([tensor.name, *tensor.aliases], list(sizes), tensor.dtype)
+
+
+def _ref(blob: Blob) -> BlobRef:
+    return BlobRef(blob.sha256, blob.bytes, blob.name)
+
+
+@contextmanager
+def _translated(model: BenchModel) -> Iterator[None]:
+    """The converter's errors as this side's."""
+    try:
+        yield
+    except InvalidModel as error:
+        raise ModelError(error.message, error.remedy, error.reason) from error
+    except ConvertConversionFailed as error:
+        raise ConversionFailed(f"{model.name}: {error.message}", error.remedy, error.reason) from error
+    except DataError as error:
+        raise UsageError(f"{model.name}: {error.message}", error.remedy) from error
+    except ConvertError as error:
+        raise CaseError(f"{model.name}: {error.message}", error.remedy, error.reason) from error

@@ -1,0 +1,113 @@
+"""What a model is and how its accuracy is judged: model.toml, and the models that come with edgebench."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from profiles import strict_toml
+from profiles.strict_toml import InvalidFile
+
+#: Each built-in model is a folder here with a model.toml.
+FOLDER = Path(__file__).with_name("models")
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Files of the same network in different formats, beside the spec."""
+
+    onnx: Path | None = None
+    tflite: Path | None = None
+
+
+@dataclass(frozen=True)
+class PreprocessingSpec:
+    """From an image file to an input tensor: value = (pixel x scale - mean) / std, after resize and crop."""
+
+    #: [shorter side] in pixels, or [height, width].
+    resize: tuple[int, ...] | None = None
+    #: [side] of the centre square, or [height, width].
+    crop: tuple[int, ...] | None = None
+    scale: float = 1 / 255
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+    colour_order: Literal["rgb", "bgr", "gray"] = "rgb"
+    #: None: from the input's shape.
+    layout: Literal["NCHW", "NHWC"] | None = None
+    interpolation: Literal["nearest", "bilinear", "bicubic", "box", "lanczos"] = "bilinear"
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """What the file itself leaves open about an input."""
+
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A model with its data. Paths are relative to `folder`."""
+
+    name: str
+    sources: Sources
+    task: str | None = None
+    #: top1, top5, mean_iou, or `package.module:function` taking (outputs, labels).
+    metric: str | None = None
+    dataset: Path | None = None
+    calibration: Path | None = None
+    preprocessing: PreprocessingSpec | None = None
+    inputs: dict[str, InputSpec] = field(default_factory=dict)
+    folder: Path = Path()
+
+    def path(self, relative: Path) -> Path:
+        """A file of this model."""
+        return self.folder / relative
+
+
+def builtin_models() -> tuple[str, ...]:
+    """Names of the models that come with edgebench."""
+    return tuple(sorted(path.parent.name for path in FOLDER.glob("*/model.toml")))
+
+
+def builtin_model(name: str) -> ModelSpec:
+    """A model that comes with edgebench."""
+    return load_model_spec(FOLDER / name / "model.toml")
+
+
+def load_model_spec(path: Path) -> ModelSpec:
+    """The spec at `path`; raises InvalidFile with every fault, missing files included."""
+    loaded = strict_toml.load(path, _Document)
+    spec = ModelSpec(
+        **{name: getattr(loaded, name) for name in _Document.__dataclass_fields__}, folder=path.parent
+    )
+    named = {
+        "sources.onnx": spec.sources.onnx,
+        "sources.tflite": spec.sources.tflite,
+        "dataset": spec.dataset,
+        "calibration": spec.calibration,
+    }
+    faults = [
+        f"{path}: {field}: {spec.path(file)} does not exist"
+        for field, file in named.items()
+        if file is not None and not spec.path(file).exists()
+    ]
+    if spec.sources == Sources():
+        faults.append(f"{path}: sources: names no file; give onnx or tflite")
+    if faults:
+        raise InvalidFile(faults)
+    return spec
+
+
+@dataclass(frozen=True)
+class _Document:
+    """model.toml as it is written."""
+
+    name: str
+    sources: Sources
+    task: str | None = None
+    metric: str | None = None
+    dataset: Path | None = None
+    calibration: Path | None = None
+    preprocessing: PreprocessingSpec | None = None
+    inputs: dict[str, InputSpec] = field(default_factory=dict)
