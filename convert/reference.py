@@ -1,0 +1,73 @@
+"""The outputs every artifact is compared with: the fp32 source, run on this host."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from convert.arrays import UNREADABLE_NPZ, arrays_sha256, load_arrays, save_arrays
+from convert.cache import cache_key, find_entry, make_entry, read_entry
+from convert.child import run_child
+from convert.errors import ConversionFailed, DataError
+from convert.inspection import ModelInfo, info_to_json
+
+#: Raised when the way references are made or kept changes.
+_REFERENCE_VERSION = 1
+_RUNTIME_PACKAGE = {"onnx": "onnxruntime", "tflite": "ai-edge-litert"}
+
+
+def reference_outputs(
+    info: ModelInfo, inputs: Mapping[str, NDArray[np.generic]], cache: Path
+) -> dict[str, NDArray[np.generic]]:
+    """Outputs (examples, *output shape) of the source for complete inputs (examples, *shape).
+
+    Runs in a child process, one thread; kept in `cache` under the content of model and inputs. Raises
+    ConversionFailed `execution_failed` when the runtime refuses the inputs, DataError `no_examples`.
+    """
+    if not inputs or min(len(array) for array in inputs.values()) == 0:
+        raise DataError(
+            f"{info.path.name} cannot be run: there is no example to run it on", reason="no_examples"
+        )
+    package = _RUNTIME_PACKAGE[info.kind]
+    content = {"version": _REFERENCE_VERSION, "model": info.sha256, package: version(package)}
+    key = cache_key({**content, "inputs": arrays_sha256(inputs)})
+    entry = find_entry(cache, "references", key)
+    outputs = _read(entry) if entry else None
+    if outputs is None:
+        entry = make_entry(
+            cache, "references", key, lambda folder: _run(info, inputs, folder), replace=entry is not None
+        )
+        outputs = _read(entry)
+    if outputs is None:
+        raise ConversionFailed(
+            f"{entry} cannot be read back", reason="cache_damaged", remedy=f"Remove {cache}"
+        )
+    return outputs
+
+
+def _run(info: ModelInfo, inputs: Mapping[str, NDArray[np.generic]], folder: Path) -> dict[str, Any]:
+    given = folder / "inputs.npz"
+    names = save_arrays(given, inputs)
+    request = {
+        "path": str(info.path),
+        "info": info_to_json(info),
+        "names": names,
+        "inputs": str(given),
+        "outputs": str(folder / "outputs.npz"),
+    }
+    reply = run_child("reference", request, error=ConversionFailed)
+    given.unlink()
+    return reply
+
+
+def _read(entry: Path) -> dict[str, NDArray[np.generic]] | None:
+    content = read_entry(entry)
+    try:
+        return load_arrays(entry / "outputs.npz", content["names"]) if content else None
+    except (*UNREADABLE_NPZ, KeyError):
+        return None
