@@ -21,13 +21,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convert.arrays import save_arrays
+from convert.check_inputs import check_inputs
 from convert.conversion import Artifact, ConversionRequest, Precision, convert
 from convert.datasets import Examples, Preprocessing, load_examples
 from convert.errors import ConversionFailed as ConvertConversionFailed
 from convert.errors import ConvertError, DataError, InvalidModel
 from convert.inspection import ModelInfo, TensorInfo, inspect, native_precision
 from convert.reference import reference_outputs
-from convert.sample_inputs import resolve_shapes, seeded_inputs
+from convert.sample_inputs import resolve_shapes
 from device_agents.protocol import BlobRef, Dataset, TensorSpec
 from harness.errors import CaseError, ConversionFailed, ModelError, UsageError
 from harness.link.deployment import Blob
@@ -61,6 +62,9 @@ class Workload:
     evaluation: Dataset | None = None
     #: The fp32 source's outputs for the check inputs, (examples, *output shape) by canonical name.
     reference: Arrays | None = None
+    #: What else the reference's outputs are called, and the scale of quantised ones.
+    aliases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    quantization: Mapping[str, tuple[float, int]] = field(default_factory=dict)
     labels: NDArray[np.generic] | None = None
     metric: str | None = None
     #: Files by hash, for the board that lacks them.
@@ -78,6 +82,7 @@ class _Material:
     check: Blob
     check_examples: int
     reference: Arrays
+    calibration: Examples | None
     evaluation: Blob | None
     dataset: Examples | None
     notes: tuple[str, ...]
@@ -117,18 +122,13 @@ class Preparation:
         if precision == native_precision(material.info) != "fp32":
             return self._as_it_is(material.info, runtime, precision)
         shapes = resolve_shapes(material.info, model.shapes, 1).shapes
-        calibration = None
-        if precision == "int8" and model.calibration is not None:
-            calibration = load_examples(
-                model.calibration, material.info, shapes, _preprocessing(model.preprocessing)
-            )
         return convert(
             ConversionRequest(
                 info=material.info,
                 target="onnxruntime" if runtime == "onnxruntime" else "tflite",
                 precision=cast("Precision", precision),
                 shapes=shapes,
-                calibration=calibration,
+                calibration=material.calibration,
                 allow_random_calibration=self._allow_random_calibration,
             ),
             self._cache,
@@ -157,6 +157,14 @@ class Preparation:
             from_cache=True,
         )
 
+    def _calibration(self, model: BenchModel, info: ModelInfo) -> Examples | None:
+        """Real inputs for int8 and for checking outputs; the evaluation's own where there are no others."""
+        path = model.calibration or model.dataset
+        if path is None:
+            return None
+        shapes = resolve_shapes(info, model.shapes, 1).shapes
+        return load_examples(path, info, shapes, _preprocessing(model.preprocessing))
+
     def _make_material(self, key: _Key, runtime: str, batch_size: int) -> _Material:
         model = key.model
         info = self._inspected(_source(model, runtime))
@@ -164,7 +172,10 @@ class Preparation:
         dataset = None
         if model.dataset is not None:
             dataset = load_examples(model.dataset, info, resolved.shapes, _preprocessing(model.preprocessing))
-        check = _check_inputs(info, resolved.shapes, dataset)
+        calibration = self._calibration(model, info)
+        check = check_inputs(
+            info, resolved.shapes, calibration or dataset, _check_count(info, resolved.shapes)
+        )
         reference = reference_outputs(info, check, self._cache)
         fitting = _fitting(reference)
         check = {name: array[:fitting] for name, array in check.items()}
@@ -176,6 +187,7 @@ class Preparation:
             check=self._blob(check, info.inputs, "check.npz"),
             check_examples=fitting,
             reference=reference,
+            calibration=calibration,
             evaluation=self._blob(dataset.inputs, info.inputs, "evaluation.npz")
             if dataset and labelled
             else None,
@@ -203,6 +215,10 @@ class Preparation:
             check=Dataset(_ref(material.check), material.check_examples, stacked=False),
             evaluation=evaluation,
             reference=material.reference,
+            aliases={tensor.name: tensor.aliases for tensor in material.info.outputs},
+            quantization={
+                t.name: t.quantization for t in material.info.outputs if t.quantization is not None
+            },
             labels=None if material.dataset is None else material.dataset.labels,
             metric=model.metric or "top1",
             blobs={blob.sha256: blob for blob in blobs},
@@ -240,20 +256,10 @@ def _source(model: BenchModel, runtime: str) -> Path:
     return next(model.sources[kind] for kind in _SOURCE_KINDS[runtime] if kind in model.sources)
 
 
-def _check_inputs(info: ModelInfo, shapes: Mapping[str, tuple[int, ...]], dataset: Examples | None) -> Arrays:
-    """Complete inputs (examples, *shape): real examples where there are some, else seeded ones."""
+def _check_count(info: ModelInfo, shapes: Mapping[str, tuple[int, ...]]) -> int:
+    """How many complete inputs are checked: as many as agree with the host's own check, within bounds."""
     each = sum(math.prod(shapes[tensor.name]) * np.dtype(tensor.dtype).itemsize for tensor in info.inputs)
-    wanted = max(1, min(CHECK_EXAMPLES, CHECK_BYTES // max(each, 1)))
-    if dataset is None:
-        return seeded_inputs(info, shapes, wanted)
-    if not dataset.stacked:
-        return {name: array[:wanted] for name, array in dataset.inputs.items()}
-    batch = next(iter(shapes.values()))[0]
-    # Spread over the set (a sorted one begins with one class only), repeated where it does not suffice.
-    picked = np.linspace(0, dataset.examples - 1, num=wanted * batch).astype(int)
-    return {
-        name: array[picked].reshape(wanted, batch, *array.shape[1:]) for name, array in dataset.inputs.items()
-    }
+    return max(1, min(CHECK_EXAMPLES, CHECK_BYTES // max(each, 1)))
 
 
 def _fitting(reference: Arrays) -> int:

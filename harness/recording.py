@@ -179,7 +179,12 @@ class Recording:
         distinct = {s.file.sha256: s.file for s in self.outputs if s.purpose == "check"}
         try:
             return [
-                compare_outputs(self.workload.reference, self._load(folder, file))
+                compare_outputs(
+                    self.workload.reference,
+                    self._load(folder, file),
+                    self.workload.aliases,
+                    self.workload.quantization,
+                )
                 for file in distinct.values()
             ]
         except ConvertError as error:

@@ -34,9 +34,10 @@ def deploy_agent(transport: Transport, archive: AgentArchive, workspace: str) ->
     """Write the archive to the board, complete or not at all. Needs a POSIX shell there, nothing more."""
     folder = f"{workspace.rstrip('/')}/agents"
     # $0 and $1 instead of text in the script: the shell then quotes for us.
+    # $$: two controllers may do this at once, each in a file of its own.
     script = (
-        'umask 077; mkdir -p "$0" && cat > "$0/$1.part" && '
-        'test "$(wc -c < "$0/$1.part")" -eq "$2" && mv "$0/$1.part" "$0/$1"'
+        'umask 077; part="$0/$1.$$.part"; mkdir -p "$0" && cat > "$part" && '
+        'test "$(wc -c < "$part")" -eq "$2" && mv "$part" "$0/$1" || { rm -f "$part"; exit 1; }'
     )
     result = run_command(
         transport,

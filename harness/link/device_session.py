@@ -18,7 +18,7 @@ from device_agents.protocol import (
     SubmitReply,
     encode,
 )
-from harness.errors import AgentError, LinkError
+from harness.errors import AgentError, LinkError, LinkLost
 from harness.link.agent_archive import agent_archive
 from harness.link.deployment import Blob, OnProgress, deploy_agent, send_blob
 from harness.link.transport import Completed, Transport, run_command
@@ -103,26 +103,25 @@ class DeviceSession:
                     yield event
                     if isinstance(event, JobEnded):
                         return
-                raise AgentError(f"{self.device}: the journal of job {job_id} ended without the job's end")
+                # The agent's `follow` goes on until the job ends: this one was killed, or its link is gone.
+                raise LinkLost(f"{self.device}: the journal of job {job_id} broke off before the job's end")
             except LinkError:
-                if failures == len(RECONNECT_PAUSES_S):
-                    raise
-                self._sleep(RECONNECT_PAUSES_S[failures])
+                self._pause(failures)
                 failures += 1
 
     def fetch(self, job_id: str, file: BlobRef, target: Path) -> None:
         """A result file to `target`, complete and with the hash it was announced with, or an error."""
         content = bytearray()
-        channel = self._transport.start([*self._agent, "get", job_id, file.name, "0"])
-        try:
-            channel.finish_input()
-            while len(content) <= file.bytes:
-                piece = channel.read(_FETCH_CHUNK_BYTES, COMMAND_TIMEOUT_S)
-                if not piece:
-                    break
-                content += piece
-        finally:
-            channel.close()
+        failures = 0
+        while True:
+            before = len(content)
+            try:
+                self._fetch_rest(job_id, file, content)
+                break
+            except LinkError:
+                failures = failures if len(content) == before else 0
+                self._pause(failures)
+                failures += 1
         if len(content) != file.bytes or hashlib.sha256(content).hexdigest() != file.sha256:
             raise AgentError(
                 f"{self.device}: result {file.name} of job {job_id} came damaged", reason="bad_result"
@@ -148,6 +147,25 @@ class DeviceSession:
         if not result.stdout:
             raise self._no_answer(result)
         return result.stdout
+
+    def _fetch_rest(self, job_id: str, file: BlobRef, content: bytearray) -> None:
+        """Append to `content` what it lacks of a result file, while the link holds."""
+        channel = self._transport.start([*self._agent, "get", job_id, file.name, str(len(content))])
+        try:
+            channel.finish_input()
+            while len(content) <= file.bytes:
+                piece = channel.read(_FETCH_CHUNK_BYTES, COMMAND_TIMEOUT_S)
+                if not piece:
+                    return
+                content += piece
+        finally:
+            channel.close()
+
+    def _pause(self, failures: int) -> None:
+        """Wait before the link is tried again, or raise its present error once that was enough."""
+        if failures == len(RECONNECT_PAUSES_S):
+            raise  # noqa: PLE0704
+        self._sleep(RECONNECT_PAUSES_S[failures])
 
     def _follow_from(self, job_id: str, offset: int) -> Iterator[tuple[Event, int]]:
         """Events from a byte offset of the journal, each with the offset after it, while the link holds."""

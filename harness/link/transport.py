@@ -101,6 +101,16 @@ def shell_line(command: Sequence[str]) -> str:
     return " ".join(_word(word) for word in command)
 
 
+def checked_line(command: Sequence[str]) -> str:
+    """`shell_line` of a command that can be carried; ValueError names what cannot."""
+    if not command:
+        raise ValueError("a command needs at least a program")
+    for word in command:
+        if "\0" in word:
+            raise ValueError(f"the argument {word!r} holds a NUL character, which no command line can carry")
+    return shell_line(command)
+
+
 def _word(word: str) -> str:
     if word == "~" or not word.startswith("~/"):
         return shlex.quote(word) if word != "~" else word
