@@ -5,7 +5,8 @@ For each runtime and precision of the demo model, one pair is
   A  a job of the agent (one repetition), whose `compute` median is taken
   B  a fresh process with nothing but the runtime, a list and the clock around the same call
 in alternating order. Printed are the medians and the median of the ratios A/B; the goal is within 2 %.
-The null runtime shows what is left when there is nothing to call: compute at most 0.2 us, latency at most 1 us.
+The null runtime shows what is left when there is nothing to call: compute p50 at most 0.2 us, latency p50 at
+most 1 us.
 
     python benchmarks/overhead.py [--pairs 15]
 """
@@ -50,7 +51,8 @@ BARE = """
 import json, os, sys, time
 import numpy as np
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
-runtime, model, inputs, warm_s, loop_s = sys.argv[1], sys.argv[2], sys.argv[3], float(sys.argv[4]), float(sys.argv[5])
+runtime, model, inputs = sys.argv[1:4]
+warm_s, loop_s = map(float, sys.argv[4:6])
 with np.load(inputs) as archive:
     array = archive["array_0"][0]
 if runtime == "onnxruntime":
@@ -87,15 +89,17 @@ print(json.dumps(samples[len(samples) // 2]))
 class Silent:
     """An Observer that is not interested."""
 
-    def __getattr__(self, _name: str):  # noqa: ANN204
+    def __getattr__(self, _name: str):
         return lambda *_: None
 
 
 def agent_medians(session: DeviceSession, case: Case, workload: Workload) -> tuple[float, float]:
-    """compute and latency medians of one job, nanoseconds."""
+    """Medians of compute and latency of one job, nanoseconds."""
     job_id = f"overhead-{time.time_ns()}"
     observer: Observer = Silent()  # type: ignore[assignment]
-    outcome = run_case(session, CaseRequest(case, workload, MEASUREMENT, job_id, 600.0), observer, lambda: False)
+    outcome = run_case(
+        session, CaseRequest(case, workload, MEASUREMENT, job_id, 600.0), observer, lambda: False
+    )
     samples = outcome.samples
     return float(np.median(samples["compute"][0])), float(np.median(samples["latency"][0]))
 
@@ -121,10 +125,11 @@ def compare(session: DeviceSession, case: Case, workload: Workload, pairs: int) 
                 bare.append(bare_median(case.runtime, model, inputs))
     ratios = sorted(a / b for a, b in zip(ours, bare, strict=True))
     ratio = statistics.median(ratios)
+    words = "ok" if abs(ratio - 1) <= 0.02 else "NOT within 2 %"
     print(
         f"{case.runtime:12} {case.precision:13} harness {statistics.median(ours) / 1e3:8.2f} us   "
         f"bare {statistics.median(bare) / 1e3:8.2f} us   ratio {ratio:.4f} "
-        f"(pairs from {ratios[0]:.3f} to {ratios[-1]:.3f})   {'ok' if abs(ratio - 1) <= 0.02 else 'NOT within 2 %'}"
+        f"(pairs from {ratios[0]:.3f} to {ratios[-1]:.3f})   {words}"
     )
 
 
@@ -137,9 +142,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         session = DeviceSession(LocalTransport(), python=sys.executable, workspace=f"{folder}/board")
         session.open(["null", "onnxruntime", "tflite"])
-        null = [agent_medians(session, Case("local", "null", "null", "fp32"), Workload()) for _ in range(pairs)]
+        null = [
+            agent_medians(session, Case("local", "null", "null", "fp32"), Workload()) for _ in range(pairs)
+        ]
         compute, latency = (statistics.median(values) for values in zip(*null, strict=True))
-        print(f"null         compute p50 {compute:.0f} ns (goal 200)   latency p50 {latency:.0f} ns (goal 1000)")
+        print(
+            f"null         compute p50 {compute:.0f} ns (goal 200)   latency p50 {latency:.0f} ns (goal 1000)"
+        )
         preparation = Preparation(Path(folder) / "host")
         for runtime in ("onnxruntime", "tflite"):
             for precision in ("fp32", "int8"):

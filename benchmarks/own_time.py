@@ -85,12 +85,22 @@ def main() -> None:
         }
         for words, options in cases.items():
             for profile in ("quick", "standard"):
-                show(f"local, {words}, {profile}", folder, environment, runs, "--measurement", profile, *options)
+                show(
+                    f"local, {words}, {profile}",
+                    folder,
+                    environment,
+                    runs,
+                    "--measurement",
+                    profile,
+                    *options,
+                )
         if missing():
             print(f"over SSH: left out ({missing()})")
             return
         with OpenSshServer() as server:
-            python = os.environ.get("EDGEBENCH_TEST_PYTHONS", f"/var/tmp/edgebench-test-pythons-{os.getuid()}")
+            python = os.environ.get(
+                "EDGEBENCH_TEST_PYTHONS", f"/var/tmp/edgebench-test-pythons-{os.getuid()}"
+            )
             add = [BENCH, "device", "add", "board", server.destination, "--identity", server.identity]
             add += ["--python", f"{python}/python-3.11", "--host-key", server.fingerprint()]
             subprocess.run(add, cwd=folder, env=environment, check=True, capture_output=True)

@@ -36,10 +36,14 @@ class Interrupted(Exception):
 
 @dataclass(frozen=True)
 class CaseOutcome:
-    """A finished case: its record and its raw nanoseconds by series and repetition."""
+    """A finished case: its record and its raw nanoseconds by series and repetition.
+
+    `known` says that the board had the job already, from an earlier run that is being resumed.
+    """
 
     record: Record
     samples: dict[str, list[NDArray[np.int64]]]
+    known: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,8 @@ def run_case(
     """
     case = request.case
     recording = Recording(case, request.workload)
-    session.submit(job_of(request), request.workload.blobs, _sending(session.device, observer))
+    job, sending = job_of(request), _sending(session.device, observer)
+    known = not session.submit(job, request.workload.blobs, sending)
     observer.case_started(case)
     done = 0
     for event in session.follow(request.job_id):
@@ -78,12 +83,12 @@ def run_case(
             raise Interrupted
     failed = recording.failed()
     if failed is not None:
-        return CaseOutcome(failed, {})
+        return CaseOutcome(failed, {}, known)
     with tempfile.TemporaryDirectory(prefix="edgebench-") as folder:
         for file in recording.files():
             session.fetch(request.job_id, file, Path(folder) / file.name)
         record, samples = recording.measured(Path(folder))
-    return CaseOutcome(record, samples)
+    return CaseOutcome(record, samples, known)
 
 
 def job_of(request: CaseRequest) -> Job:

@@ -6,10 +6,12 @@ board that cannot be reached fails its own cases only.
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import itertools
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, replace
 
 from device_agents.protocol import ProbeReply, RuntimeStatus
@@ -26,6 +28,9 @@ from reports.record import Attempt, Record
 
 #: An infrastructure failure is tried again this often; more would hide a board that is broken.
 MAX_RETRIES = 2
+
+#: How many jobs of a case an earlier, interrupted run may have left on its board.
+MAX_KNOWN_JOBS = 100
 
 #: Infrastructure failures that trying again does not mend.
 _LASTING = frozenset(
@@ -80,14 +85,18 @@ class Campaign:
         try:
             ready = self._prepare(todo)
             devices = list(dict.fromkeys(item.case.device for item in todo))
-            with ThreadPoolExecutor(max(1, len(devices)), thread_name_prefix="device") as pool:
-                running = [
-                    pool.submit(
-                        self._run_device, device, [pair for pair in ready if pair[0].case.device == device]
+            self._await(
+                [
+                    _started(
+                        functools.partial(
+                            self._run_device,
+                            device,
+                            [pair for pair in ready if pair[0].case.device == device],
+                        )
                     )
                     for device in devices
                 ]
-                self._await(running)
+            )
         except KeyboardInterrupt:
             self._stop.set()
         return not self._stop.is_set()
@@ -182,8 +191,8 @@ class Campaign:
     def _with_retries(self, session: DeviceSession, item: PlannedCase, workload: Workload) -> CaseOutcome:
         """The first outcome that is no passing infrastructure failure; all attempts are kept."""
         attempts: list[Attempt] = []
-        while True:
-            job_id = self._job_id(item, len(attempts))
+        for number in itertools.count():
+            job_id = self._job_id(item, number)
             request = CaseRequest(
                 item.case, workload, self._settings.measurement, job_id, self._settings.lock_wait_s
             )
@@ -192,19 +201,21 @@ class Campaign:
             except CaseError as error:
                 outcome = CaseOutcome(failure_record(item.case, error, workload), {})
             failure = outcome.record.failure
-            passing = (
-                failure is not None and failure.class_ == "infrastructure" and failure.reason not in _LASTING
-            )
+            infrastructure = failure is not None and failure.class_ == "infrastructure"
+            if infrastructure and outcome.known and number < MAX_KNOWN_JOBS and not self._stop.is_set():
+                continue  # that is how it ended before; what the board says now is a job further on
+            passing = infrastructure and failure is not None and failure.reason not in _LASTING
             if failure is None or not passing or len(attempts) >= MAX_RETRIES or self._stop.is_set():
                 record = replace(outcome.record, attempts=tuple(attempts), job_id=job_id)
                 return CaseOutcome(record, outcome.samples)
             attempts.append(Attempt(failure, now()))
             self._observer.retrying(item.case, failure.message)
+        raise AssertionError("itertools.count ends never")
 
-    def _job_id(self, item: PlannedCase, attempt: int) -> str:
+    def _job_id(self, item: PlannedCase, number: int) -> str:
         """The same case of the same run is the same job on the board, so that resuming finds it again."""
         digest = hashlib.sha256(case_key(item.case).encode()).hexdigest()[:12]
-        return f"{self._settings.run_id}-{digest}-{attempt}"
+        return f"{self._settings.run_id}-{digest}-{number}"
 
     # --- records ----------------------------------------------------------------------------------
 
@@ -215,6 +226,22 @@ class Campaign:
     def _save(self, record: Record, samples: Samples) -> None:
         self._store.save(self._settings.run_id, record, samples)
         self._observer.case_finished(record)
+
+
+def _started(work: Callable[[], None]) -> Future[None]:
+    """Begin it on a thread that does not keep the process alive, so that a second Ctrl-C can leave it."""
+    future: Future[None] = Future()
+
+    def run() -> None:
+        try:
+            work()
+        except BaseException as error:  # noqa: BLE001 - told to whoever waits
+            future.set_exception(error)
+        else:
+            future.set_result(None)
+
+    threading.Thread(target=run, name="device", daemon=True).start()
+    return future
 
 
 def describe(probe: ProbeReply) -> str:

@@ -50,6 +50,8 @@ def find_models(words: Sequence[str]) -> list[BenchModel]:
     models: list[BenchModel] = []
     for word in words:
         model = _find(word)
+        if model in models:
+            continue
         if any(other.name == model.name for other in models):
             # Two files called model.onnx are told apart by their folders.
             model = replace(model, name=f"{Path(word).resolve().parent.name}/{model.name}")
@@ -102,7 +104,10 @@ def _of_spec(spec: ModelSpec) -> BenchModel:
 def _content(path: Path) -> str:
     """A digest of a file, or of a folder's names, sizes and times."""
     if path.is_dir():
-        entries = sorted((str(item.relative_to(path)), item.stat().st_size) for item in path.rglob("*"))
+        entries = sorted(
+            (str(item.relative_to(path)), item.stat().st_size, item.stat().st_mtime_ns)
+            for item in path.rglob("*")
+        )
         return hashlib.sha256(repr(entries).encode()).hexdigest()
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

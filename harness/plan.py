@@ -85,9 +85,10 @@ def check_selection(selection: Selection) -> None:
 
 
 def cases(devices: Sequence[str], models: Sequence[BenchModel], selection: Selection) -> list[PlannedCase]:
-    """Every case, those of a device together and in a fixed order."""
+    """Every case once, those of a device together and in a fixed order."""
     check_selection(selection)
-    return [planned for device in devices for planned in _cases_of(device, models, selection)]
+    every = [planned for device in devices for planned in _cases_of(device, models, selection)]
+    return list({planned.case: planned for planned in every}.values())
 
 
 def _cases_of(device: str, models: Sequence[BenchModel], selection: Selection) -> Iterator[PlannedCase]:

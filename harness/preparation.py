@@ -26,7 +26,7 @@ from convert.conversion import Artifact, ConversionRequest, Precision, convert
 from convert.datasets import Examples, Preprocessing, load_examples
 from convert.errors import ConversionFailed as ConvertConversionFailed
 from convert.errors import ConvertError, DataError, InvalidModel
-from convert.inspection import ModelInfo, TensorInfo, inspect, native_precision
+from convert.inspection import ModelInfo, TensorInfo, inspect
 from convert.reference import reference_outputs
 from convert.sample_inputs import resolve_shapes
 from device_agents.protocol import BlobRef, Dataset, TensorSpec
@@ -97,12 +97,6 @@ class Preparation:
         self._material = functools.cache(self._make_material)
         self._inspected = functools.cache(lambda path: inspect(path, cache))
 
-    def precisions(self, model: BenchModel, runtime: str) -> tuple[str, ...] | None:
-        """The only precision a quantised source can run at, or None where it is fp32; raises CaseError."""
-        with _translated(model):
-            native = native_precision(self._inspected(_source(model, runtime)))
-        return None if native == "fp32" else (native,)
-
     def workload(self, model: BenchModel | None, runtime: str, precision: str, batch_size: int) -> Workload:
         """Everything for one case; raises CaseError with the reason why there is none."""
         if model is None:
@@ -119,8 +113,6 @@ class Preparation:
             return self._workload(model, material, artifact)
 
     def _artifact(self, model: BenchModel, material: _Material, runtime: str, precision: str) -> Artifact:
-        if precision == native_precision(material.info) != "fp32":
-            return self._as_it_is(material.info, runtime, precision)
         shapes = resolve_shapes(material.info, model.shapes, 1).shapes
         return convert(
             ConversionRequest(
@@ -132,29 +124,6 @@ class Preparation:
                 allow_random_calibration=self._allow_random_calibration,
             ),
             self._cache,
-        )
-
-    def _as_it_is(self, info: ModelInfo, runtime: str, precision: str) -> Artifact:
-        """A source that has its precision already, untouched."""
-        if (info.kind == "onnx") != (runtime == "onnxruntime"):
-            raise ConversionFailed(
-                f"{info.path.name}: a quantised {info.kind} model runs on its own runtime only",
-                None,
-                "no_path",
-            )
-        return Artifact(
-            files=info.files,
-            info=info,
-            sha256=info.sha256,
-            bytes=sum(file.bytes for file in info.files),
-            target="onnxruntime" if runtime == "onnxruntime" else "tflite",
-            precision=precision,
-            converter="none: the source file as it is",
-            steps=(),
-            agreement=(),
-            calibration=None,
-            warnings=(),
-            from_cache=True,
         )
 
     def _calibration(self, model: BenchModel, info: ModelInfo) -> Examples | None:
@@ -192,9 +161,7 @@ class Preparation:
             if dataset and labelled
             else None,
             dataset=dataset if labelled else None,
-            notes=tuple(
-                f"{model.name}: {guess} (nobody said otherwise)" for guess in resolved.guessed.values()
-            ),
+            notes=tuple(_notes(model, resolved.guessed)),
         )
 
     def _workload(self, model: BenchModel, material: _Material, artifact: Artifact) -> Workload:
@@ -222,7 +189,7 @@ class Preparation:
             labels=None if material.dataset is None else material.dataset.labels,
             metric=model.metric or "top1",
             blobs={blob.sha256: blob for blob in blobs},
-            notes=(*material.notes, *artifact.warnings),
+            notes=(*material.notes, *(f"{model.name}: {warning}" for warning in artifact.warnings)),
         )
 
     def _blob(self, arrays: Arrays, order: Sequence[TensorInfo], name: str) -> Blob:
@@ -254,6 +221,14 @@ class _Key:
 
 def _source(model: BenchModel, runtime: str) -> Path:
     return next(model.sources[kind] for kind in _SOURCE_KINDS[runtime] if kind in model.sources)
+
+
+def _notes(model: BenchModel, guessed: Mapping[str, str]) -> Iterator[str]:
+    """What was assumed, and how to say otherwise."""
+    for guess in guessed.values():
+        yield f"{model.name}: assumed {guess}; give --shape to say otherwise"
+    if model.dataset is not None and model.calibration is None:
+        yield f"{model.name}: int8 is calibrated on the evaluation data; give --calibration to say otherwise"
 
 
 def _check_count(info: ModelInfo, shapes: Mapping[str, tuple[int, ...]]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from convert.arrays import load_arrays
+from convert.arrays import UNREADABLE_NPZ, load_arrays
 from convert.errors import ConvertError
 from convert.verification import OutputAgreement, compare_outputs, find_fault
 from device_agents.protocol import (
@@ -27,7 +28,7 @@ from device_agents.protocol import (
     StageReached,
     TelemetrySample,
 )
-from harness.errors import AgentError, CaseError, UsageError
+from harness.errors import AgentError, CaseError, ConversionFailed, ModelError
 from harness.preparation import Workload
 from reports import record as kept
 from reports.accuracy import MetricError, score
@@ -91,7 +92,11 @@ class Recording:
     def files(self) -> list[BlobRef]:
         """The result files the record needs; equal outputs of several repetitions are fetched once."""
         wanted = [taken.file for taken in self.samples]
-        wanted += list({saved.file.sha256: saved.file for saved in self.outputs}.values())
+        wanted += list({(saved.purpose, saved.file.sha256): saved.file for saved in self.outputs}.values())
+        for file in wanted:
+            # The board says how its files are called; here they go into a folder of ours.
+            if not re.fullmatch(r"\w[\w.-]*", file.name):
+                raise AgentError(f"{self.case.device}: {file.name[:80]!r} is not the name of a result file")
         return wanted
 
     def failed(self) -> Record | None:
@@ -162,9 +167,12 @@ class Recording:
     def _series(self, folder: Path) -> dict[str, list[NDArray[np.int64]]]:
         found: dict[str, list[NDArray[np.int64]]] = {"warmup": [], "latency": [], "compute": []}
         for taken in self.samples:
-            values = np.frombuffer((folder / taken.file.name).read_bytes(), dtype="<i8").astype(np.int64)
-            if len(values) != taken.warmups + 2 * taken.iterations or taken.iterations < 1:
+            content = (folder / taken.file.name).read_bytes()
+            if len(content) != 8 * (taken.warmups + 2 * taken.iterations) or taken.iterations < 1:
                 raise AgentError(f"{self.case.device}: {taken.file.name} does not hold what was announced")
+            values = np.frombuffer(content, dtype="<i8").astype(np.int64)
+            if values.min() < 0:
+                raise AgentError(f"{self.case.device}: {taken.file.name} holds a negative time")
             warmup, latency, compute = np.split(values, [taken.warmups, taken.warmups + taken.iterations])
             for name, part in (("warmup", warmup), ("latency", latency), ("compute", compute)):
                 found[name].append(part)
@@ -188,7 +196,8 @@ class Recording:
                 for file in distinct.values()
             ]
         except ConvertError as error:
-            raise CaseError(f"{self.case.label}: {error.message}", error.remedy, error.reason) from error
+            message = f"{self.case.label}: {error.message}"
+            raise ConversionFailed(message, error.remedy, error.reason) from error
 
     def _fault(self, agreements: list[tuple[OutputAgreement, ...]]) -> str | None:
         faults = (find_fault(agreement, self.case.precision) for agreement in agreements)
@@ -204,13 +213,13 @@ class Recording:
                 return _own_metric(self.workload.metric)(outputs, self.workload.labels)
             return score(self.workload.metric, outputs, self.workload.labels)
         except MetricError as error:
-            raise CaseError(f"{self.case.label}: {error.message}", error.remedy, "metric_failed") from error
+            raise ModelError(f"{self.case.label}: {error.message}", error.remedy, "metric_failed") from error
 
     def _load(self, folder: Path, file: BlobRef) -> dict[str, Array]:
         names = [spec.names[0] for spec in self.workload.outputs]
         try:
             return load_arrays(folder / file.name, names)
-        except (OSError, ValueError, KeyError) as error:
+        except (*UNREADABLE_NPZ, KeyError) as error:
             raise AgentError(f"{self.case.device}: {file.name} cannot be read: {error}") from error
 
     def _median_stage_ms(self, stage: str) -> float | None:
@@ -264,7 +273,7 @@ class Recording:
         if self.loaded is not None:
             facts["runtime_version"] = self.loaded.version
             facts |= {f"runtime_{name}": value for name, value in self.loaded.details.items()}
-        return {name: value for name, value in facts.items() if value is not None}
+        return facts
 
 
 def now() -> str:
@@ -350,11 +359,19 @@ def _own_metric(name: str) -> Callable[[dict[str, Array], Array], kept.Accuracy]
     module_name, _, function_name = name.partition(":")
     try:
         function = getattr(importlib.import_module(module_name), function_name)
-    except (ImportError, AttributeError) as error:
-        raise UsageError(f"metric {name!r} cannot be imported: {error}") from error
+    except Exception as error:  # somebody else's code, which may do anything when imported
+        raise MetricError(
+            f"metric {name!r} cannot be imported: {error}", "give package.module:function on the Python path"
+        ) from error
 
     def metric(outputs: dict[str, Array], labels: Array) -> kept.Accuracy:
-        return kept.Accuracy(name, float(function(outputs, labels)), len(labels), None)
+        try:
+            return kept.Accuracy(name, float(function(outputs, labels)), len(labels), None)
+        except Exception as error:  # somebody else's code; it must not stop the other cases
+            raise MetricError(
+                f"metric {name!r} failed: {type(error).__name__}: {error}",
+                "it is called with the outputs by name and the labels, and returns a number",
+            ) from error
 
     return metric
 

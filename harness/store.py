@@ -26,12 +26,12 @@ from sqlalchemy import (
     event,
     select,
 )
-from sqlalchemy.engine import Engine
+from sqlalchemy.engine import URL, Engine
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from harness.errors import StoreError
-from reports.record import Case, Record, RecordError, Results, Run, record_from_json, to_json
+from reports.record import Case, Record, Results, Run, record_from_json, to_json
 
 DEFAULT_PATH = Path("bench-results") / "bench.sqlite"
 
@@ -90,11 +90,11 @@ class Store:
     def open(cls, location: str | Path) -> Store:
         """The database at a path (made if missing) or SQLAlchemy URL; raises StoreError."""
         text = str(location)
-        url = text if "://" in text else f"sqlite:///{text}"
         try:
             if "://" not in text:
                 Path(text).parent.mkdir(parents=True, exist_ok=True)
-            engine = create_engine(url)
+            # A path is no URL: it may hold a question mark or a percent sign.
+            engine = create_engine(text if "://" in text else URL.create("sqlite", database=text))
             if engine.dialect.name == "sqlite":
                 event.listen(engine, "connect", _sqlite_settings)
             _Base.metadata.create_all(engine)
@@ -212,7 +212,7 @@ class Store:
         try:
             with Session(self._engine, expire_on_commit=False) as session, session.begin():
                 yield session
-        except (SQLAlchemyError, RecordError) as error:
+        except (SQLAlchemyError, ValueError, zlib.error) as error:  # or a row's content is damaged
             raise StoreError(f"the result database {self.place} failed: {_first_line(error)}") from error
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from profiles import strict_toml
@@ -52,6 +53,11 @@ def measurement_profile(name: str) -> MeasurementProfile:
 def _faults(profile: MeasurementProfile) -> list[str]:
     """What is wrong with the numbers themselves."""
     faults = [
+        f"{field.name}: {getattr(profile, field.name)} is not a finite number"
+        for field in fields(profile)
+        if field.name != "description" and not math.isfinite(getattr(profile, field.name))
+    ]
+    faults += [
         f"{name}: {getattr(profile, name)} has to be at least {least}"
         for name, least in (
             ("repetitions", 1),

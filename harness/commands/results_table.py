@@ -1,60 +1,94 @@
-"""The results on a terminal: one table and the sentences that say what it means."""
+"""The results on a terminal: one table a device and the sentences that say what it means."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from harness.commands import console
 from reports.record import Results
-from reports.sentences import overhead_sentences, summary_sentences
-from reports.sentences import table_rows as rows_of
+from reports.sentences import Row, overhead_sentences, summary_sentences, table_rows
 
 _STYLES = {"valid": "green", "suspect": "yellow", "invalid": "red", "failed": "red", "unsupported": "dim"}
 
+#: A failure's words are longer than a table is wide; the report has all of them.
+_NOTE_LENGTH = 160
+
+
+@dataclass(frozen=True)
+class _Column:
+    name: str
+    text: Callable[[Row], str]
+    left: bool = False
+    #: The higher, the sooner it is left out on a narrow terminal; 0 stays.
+    spare: int = 0
+
+
 _COLUMNS = (
-    ("model", "left"),
-    ("runtime", "left"),
-    ("precision", "left"),
-    ("batch", "right"),
-    ("thr.", "right"),
-    ("p50 ms", "right"),
-    ("±", "right"),
-    ("p90", "right"),
-    ("p99", "right"),
-    ("compute", "right"),
-    ("peak RSS", "right"),
-    ("file", "right"),
-    ("accuracy", "right"),
-    ("verdict", "left"),
+    _Column("model", lambda row: row.model, left=True),
+    _Column("runtime", lambda row: row.runtime, left=True),
+    _Column("precision", lambda row: row.precision, left=True),
+    _Column("batch", lambda row: str(row.batch_size), spare=3),
+    _Column("threads", lambda row: str(row.num_threads), spare=3),
+    _Column("p50 ms", lambda row: row.latency.text),
+    _Column("±", lambda row: row.interval.text, spare=2),
+    _Column("p90 ms", lambda row: row.p90.text, spare=6),
+    _Column("p99 ms", lambda row: row.p99.text, spare=4),
+    _Column("compute ms", lambda row: row.compute.text, spare=7),
+    _Column("peak RSS", lambda row: row.memory.text, spare=1),
+    _Column("file", lambda row: row.size.text, spare=5),
+    _Column("accuracy", lambda row: row.accuracy.text),
 )
 
 
 def show_results(results: Results) -> None:
     """Print a table per device, then the sentences."""
-    rows = rows_of(results)
+    rows = table_rows(results)
     for device in dict.fromkeys(row.device for row in rows):
-        table = Table(
-            title=escape(device), title_justify="left", title_style="bold", box=None, pad_edge=False
-        )
-        for name, side in _COLUMNS:
-            table.add_column(name, justify="right" if side == "right" else "left", no_wrap=name != "verdict")
-        for row in rows:
-            if row.device == device:
-                state = row.verdict or row.status
-                words = f"{state}: {', '.join(row.reasons)}" if row.reasons else state
-                cells = (
-                    row.model,
-                    row.runtime,
-                    row.precision,
-                    str(row.batch_size),
-                    str(row.num_threads),
-                    *(cell.text for cell in (row.latency, row.interval, row.p90, row.p99, row.compute)),
-                    *(cell.text for cell in (row.memory, row.size, row.accuracy)),
-                    row.note or words if row.status != "ok" else words,
-                )
-                table.add_row(*map(escape, cells), style=None if row.status == "ok" else _STYLES[row.status])
-        console.out.print(table)
+        console.out.print(f"[bold]{escape(device)}[/]")
+        console.out.print(_table([row for row in rows if row.device == device], console.out))
         console.out.print()
     for sentence in (*summary_sentences(results), *overhead_sentences(results)):
         console.out.print(escape(sentence))
+
+
+def _table(rows: Sequence[Row], target: Console) -> Table:
+    verdicts = [_verdict(row) for row in rows]
+    # A log has no width of its own, so there every column is shown.
+    width = target.width if target.is_terminal else 10_000
+    columns = _fitting(_COLUMNS, rows, width - min(40, max(map(len, verdicts))))
+    table = Table(box=None, pad_edge=False, width=None if target.is_terminal else 240)
+    for column in columns:
+        table.add_column(column.name, justify="left" if column.left else "right", no_wrap=True)
+    table.add_column("verdict", ratio=1)
+    for row, verdict in zip(rows, verdicts, strict=True):
+        style = _STYLES.get(row.verdict or row.status, "")
+        cells = [escape(column.text(row)) for column in columns]
+        table.add_row(*cells, f"[{style}]{escape(verdict)}[/]" if style else escape(verdict))
+    return table
+
+
+def _fitting(columns: Sequence[_Column], rows: Sequence[Row], width: int) -> list[_Column]:
+    """The columns that fit into `width`; those that can be spared most go first."""
+    kept = list(columns)
+    while sum(_width(column, rows) + 2 for column in kept) > width:
+        spared = max(kept, key=lambda column: column.spare)
+        if spared.spare == 0:
+            break
+        kept.remove(spared)
+    return kept
+
+
+def _width(column: _Column, rows: Sequence[Row]) -> int:
+    return max(len(column.name), *(len(column.text(row)) for row in rows))
+
+
+def _verdict(row: Row) -> str:
+    if row.status != "ok":
+        note = (row.note or "").splitlines()
+        return f"{row.status}: {note[0][:_NOTE_LENGTH]}" if note else row.status
+    return f"{row.verdict}: {', '.join(row.reasons)}" if row.reasons else row.verdict or ""

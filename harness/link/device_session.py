@@ -105,8 +105,8 @@ class DeviceSession:
                         return
                 # The agent's `follow` goes on until the job ends: this one was killed, or its link is gone.
                 raise LinkLost(f"{self.device}: the journal of job {job_id} broke off before the job's end")
-            except LinkError:
-                self._pause(failures)
+            except LinkError as error:
+                self._pause(failures, error)
                 failures += 1
 
     def fetch(self, job_id: str, file: BlobRef, target: Path) -> None:
@@ -118,9 +118,9 @@ class DeviceSession:
             try:
                 self._fetch_rest(job_id, file, content)
                 break
-            except LinkError:
+            except LinkError as error:
                 failures = failures if len(content) == before else 0
-                self._pause(failures)
+                self._pause(failures, error)
                 failures += 1
         if len(content) != file.bytes or hashlib.sha256(content).hexdigest() != file.sha256:
             raise AgentError(
@@ -161,10 +161,10 @@ class DeviceSession:
         finally:
             channel.close()
 
-    def _pause(self, failures: int) -> None:
-        """Wait before the link is tried again, or raise its present error once that was enough."""
+    def _pause(self, failures: int, error: LinkError) -> None:
+        """Wait before the link is tried again; raises `error` once it was tried often enough."""
         if failures == len(RECONNECT_PAUSES_S):
-            raise  # noqa: PLE0704
+            raise error
         self._sleep(RECONNECT_PAUSES_S[failures])
 
     def _follow_from(self, job_id: str, offset: int) -> Iterator[tuple[Event, int]]:

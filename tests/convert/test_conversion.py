@@ -127,7 +127,7 @@ def test_few_calibration_samples_are_a_warning_with_their_number(tmp_path: Path,
     assert artifact.warnings == (
         "calibrated on 20 samples of few.npz; below 100 the ranges of activations are left to chance",
     )
-    assert "opset 11 to 17" in [step.detail for step in artifact.steps]
+    assert "opset 11 to 13" in [step.detail for step in artifact.steps]
 
 
 def test_external_data_are_taken_along(tmp_path: Path, shared_cache: Path) -> None:
@@ -231,3 +231,13 @@ def test_every_row_of_the_table_has_all_four_precisions() -> None:
     for table in PATHS.values():
         assert tuple(table) == PRECISIONS
         assert all(ways for ways in table.values())
+
+
+def test_a_quantised_model_declares_no_operator_set_it_does_not_use(
+    digits_onnx: ModelInfo, calibration: Examples, shared_cache: Path
+) -> None:
+    artifact = convert(digits_request(digits_onnx, "int8-dynamic", calibration), shared_cache)
+    declared = {
+        imported.domain: imported.version for imported in onnx.load(artifact.files[0].path).opset_import
+    }
+    assert declared == {"": 13}

@@ -30,7 +30,7 @@ def test_the_demo_has_the_same_interface_in_both_files(
     assert digits_tflite.inputs == (TensorInfo("image", (), (1, 8, 8, 1), "float32"),)
     assert digits_tflite.outputs == (TensorInfo("scores", (), (1, 10), "float32"),)
     assert digits_onnx.parameters == digits_tflite.parameters == 463_210
-    assert (digits_onnx.opset, digits_tflite.opset) == (17, None)
+    assert (digits_onnx.opset, digits_tflite.opset) == (13, None)
     assert digits_onnx.operators["Conv"] == 5
 
 
