@@ -58,4 +58,4 @@ def check_folder(folder: Path) -> None:
 
 
 def _write_json(results: Results, path: Path) -> None:
-    write_atomically(path, json.dumps(to_json(results), indent=1, ensure_ascii=False) + "\n")
+    write_atomically(path, json.dumps(to_json(results), indent=1, ensure_ascii=False, allow_nan=False) + "\n")

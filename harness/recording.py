@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -333,14 +334,19 @@ def _fidelity(
         return None
     return kept.Fidelity(
         cosine=_lowest(agreement.cosine for agreement in everything),
-        max_abs_error=max(agreement.max_abs_error for agreement in everything),
+        max_abs_error=_finite(max(agreement.max_abs_error for agreement in everything)),
         argmax_agreement=_lowest(agreement.argmax_agreement for agreement in everything),
         n=workload.check.examples if workload and workload.check else 0,
         outputs=tuple(
-            kept.OutputFidelity(a.name, a.cosine, a.max_abs_error, a.sqnr_db, a.argmax_agreement)
+            kept.OutputFidelity(a.name, a.cosine, _finite(a.max_abs_error), a.sqnr_db, a.argmax_agreement)
             for a in agreements[0]
         ),
     )
+
+
+def _finite(value: float) -> float | None:
+    """JSON has no infinity; an output that is not finite has no largest error."""
+    return value if math.isfinite(value) else None
 
 
 def _repetition(taken: SamplesTaken, latency_ns: NDArray[np.int64]) -> kept.RepetitionSummary:

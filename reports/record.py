@@ -135,7 +135,8 @@ class OutputFidelity:
 
     name: str
     cosine: float | None
-    max_abs_error: float
+    #: None when the output is not finite: JSON has no infinity.
+    max_abs_error: float | None
     sqnr_db: float | None
     argmax_agreement: float | None
 
@@ -145,7 +146,7 @@ class Fidelity:
     """Agreement with the fp32 reference: the worst over all outputs, and each of them."""
 
     cosine: float | None
-    max_abs_error: float
+    max_abs_error: float | None
     argmax_agreement: float | None
     n: int
     outputs: tuple[OutputFidelity, ...] = ()

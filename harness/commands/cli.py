@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import sys
 
-import click
 import typer
 
 from harness.commands import console
 from harness.commands.device import device_app
+from harness.commands.device_check import check, clean
 from harness.commands.report import report
 from harness.commands.run import run
 from harness.commands.verify import verify
 from harness.errors import BenchError
 from harness.version import harness_version
 
-EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 
 app = typer.Typer(
@@ -27,11 +26,14 @@ app = typer.Typer(
     help="Benchmark ML models on edge devices: latency, memory and accuracy you can trust.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    pretty_exceptions_show_locals=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(run)
 app.command()(report)
 app.command()(verify)
+device_app.command()(check)
+device_app.command()(clean)
 app.add_typer(device_app, name="device")
 
 
@@ -58,14 +60,13 @@ def main() -> None:
 def exit_code(arguments: list[str]) -> int:
     """Run a command line; what a user can mend is told in one message, never as a traceback."""
     try:
-        result = app(arguments, standalone_mode=False)
+        app(arguments)  # typer shows usage errors itself and always ends with SystemExit
     except BenchError as error:
         console.show_error(error)
         return error.exit_code
-    except click.ClickException as error:
-        error.show()
-        return EXIT_USAGE
-    except (KeyboardInterrupt, click.Abort):
+    except KeyboardInterrupt:
         console.err.print("interrupted")
         return EXIT_INTERRUPTED
-    return result if isinstance(result, int) else 0
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 0
+    return 0

@@ -83,7 +83,7 @@ def run(
     resume: bool = typer.Option(False, "--resume", help="Go on with the interrupted run of the same cases."),
     wait: float = typer.Option(3600.0, help="Seconds to wait for a busy board."),
     as_json: bool = typer.Option(False, "--json", help="Print results.json instead of the table."),
-) -> int:
+) -> None:
     """Measure models on boards: latency, memory, accuracy, and whether the figures can be trusted.
 
     Without arguments: the built-in model on this machine, every runtime and precision there is.
@@ -128,8 +128,9 @@ def run(
         console.out.print(f"\nReport: {files.report}", soft_wrap=True)
     if not complete:
         console.err.print("interrupted; go on with the same command and --resume")
-        return EXIT_INTERRUPTED
-    return EXIT_CASE_FAILED if any(record.status == "failed" for record in results.records) else 0
+        raise typer.Exit(EXIT_INTERRUPTED)
+    if any(record.status == "failed" for record in results.records):
+        raise typer.Exit(EXIT_CASE_FAILED)
 
 
 def host_cache() -> Path:

@@ -18,7 +18,7 @@ EXIT_DIFFERENT = 3
 def verify(
     run_id: str = typer.Argument("latest", metavar="RUN", help="A run's id or its beginning, or latest."),
     store: str = typer.Option(str(DEFAULT_PATH), help="Result database: an SQLite file or a database URL."),
-) -> int:
+) -> None:
     """Recompute every latency figure of a run from its raw samples and say which differ.
 
     Example: bench verify latest
@@ -34,7 +34,8 @@ def verify(
         words = "; ".join(differences) if differences else "as recorded"
         console.out.print(escape(f"{record.case.label}: {words}"))
     console.out.print(f"{faults} of {len(results.records)} records differ from their samples")
-    return EXIT_DIFFERENT if faults else 0
+    if faults:
+        raise typer.Exit(EXIT_DIFFERENT)
 
 
 def _differences(record: Record, samples: Samples) -> list[str]:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reports.html.sparkline import Sparkline, sparkline
-from reports.record import Case, ConversionStep, Record, Results, Telemetry
+from reports.record import Case, ConversionStep, Fidelity, Record, Results, Telemetry
 from reports.rows import accuracy_detail
 from reports.tradeoff import NULL_RUNTIME
 from reports.units import ABSENT, duration, percent, seconds, significant, size
@@ -152,7 +152,7 @@ def _quality(record: Record) -> QualityRow:
         ABSENT if accuracy is None else percent(accuracy.value),
         "no labelled data were given" if accuracy is None else accuracy_detail(accuracy),
         ABSENT if cosine is None else f"{cosine:.5f}",
-        ABSENT if fidelity is None else significant(fidelity.max_abs_error),
+        _error(fidelity),
         ABSENT if agreement is None else percent(agreement),
         ABSENT if fidelity is None else str(fidelity.n),
     )
@@ -171,7 +171,7 @@ def _conversion(record: Record) -> ConversionRow:
         tuple(_step(step) for step in artifact.steps),
         seconds(sum(step.seconds for step in artifact.steps)) if artifact.steps else ABSENT,
         size(max(peaks)) if peaks else ABSENT,
-        ABSENT if check is None else significant(check.max_abs_error),
+        _error(check),
         artifact.calibration or ABSENT,
     )
 
@@ -179,6 +179,12 @@ def _conversion(record: Record) -> ConversionRow:
 def _step(step: ConversionStep) -> str:
     detail = f": {step.detail}" if step.detail else ""
     return f"{step.tool} {step.version}, {seconds(step.seconds)}{detail}"
+
+
+def _error(fidelity: Fidelity | None) -> str:
+    if fidelity is None:
+        return ABSENT
+    return "not finite" if fidelity.max_abs_error is None else significant(fidelity.max_abs_error)
 
 
 def _repetitions(record: Record, series: Sequence[NDArray[np.int64]]) -> RepetitionRow:

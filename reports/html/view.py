@@ -26,8 +26,8 @@ from reports.sentences import Statement, statement
 from reports.tradeoff import groups, is_ranked, pareto
 from reports.units import duration, plural, seconds
 
-#: Bars beside a headline; more do not fit beside its sentence.
-_MOST_BARS = 6
+#: Bars beside a headline: the fastest ones, and always the one its sentence compares with.
+_MOST_BARS = 8
 
 #: Words of the verdict strip, best first, and what each says.
 OUTCOMES = {
@@ -239,7 +239,11 @@ def _per_group(results: Results, kind: str, draw: Any) -> tuple[Picture, ...]:
 
 
 def _bars(headline: Headline) -> tuple[Bar, ...]:
-    shown = headline.ranked[:_MOST_BARS]
+    shown = tuple(
+        record
+        for place, record in enumerate(headline.ranked)
+        if place < _MOST_BARS or record is headline.pick or record is headline.baseline
+    )
     if not shown:
         return ()
     medians = [record.latency_ms.p50 for record in shown if record.latency_ms is not None]

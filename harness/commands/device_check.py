@@ -1,0 +1,104 @@
+"""`bench device check` and `bench device clean`: ask a board what it can do, and free its space."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from device_agents.protocol import ProbeReply
+from harness.commands import console
+from harness.commands.run import load_boards, open_session
+from harness.plan import RUNTIMES
+from reports.plain_text import plain
+from reports.units import size
+
+EXIT_NOTHING_WORKS = 3
+
+#: The null runtime works everywhere, so it says nothing about a board.
+_REAL_RUNTIMES = tuple(name for name in RUNTIMES if name != "null")
+
+NameArgument = Annotated[str, typer.Argument(help="An inventory name, user@host or local.")]
+InventoryOption = Annotated[
+    Path | None, typer.Option("--inventory", metavar="FILE", help="Inventory to use instead of devices.toml.")
+]
+
+
+def check(
+    name: NameArgument,
+    inventory: InventoryOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show what a board is and which runtimes really work on it; changes nothing but the agent's own folder.
+
+    Example: bench device check nano-01
+    """
+    (entry,) = load_boards([name], inventory).values()
+    session = open_session(entry)
+    try:
+        probe = session.open(_REAL_RUNTIMES)
+    finally:
+        session.close()
+    if as_json:
+        console.out.print_json(json.dumps(_plain(probe)))
+    else:
+        _show(entry.name, probe)
+    if not any(status.available for status in probe.runtimes):
+        raise typer.Exit(EXIT_NOTHING_WORKS)
+
+
+def clean(name: NameArgument, inventory: InventoryOption = None) -> None:
+    """Remove from a board every file of edgebench that no running job needs.
+
+    Example: bench device clean nano-01
+    """
+    (entry,) = load_boards([name], inventory).values()
+    session = open_session(entry)
+    try:
+        session.open(["null"])
+        freed = session.clean()
+    finally:
+        session.close()
+    console.out.print(f"{escape(entry.name)}: {size(freed)} freed")
+
+
+def _show(name: str, probe: ProbeReply) -> None:
+    facts = probe.facts
+    known = {
+        "board": facts.board,
+        "processor": facts.cpu_model and f"{facts.cpu_model}, {facts.cpu_count} cores",
+        "memory": facts.memory_bytes and size(facts.memory_bytes),
+        "system": f"{facts.os or 'unknown'}, kernel {facts.kernel}, {facts.machine}",
+        "python": facts.python,
+        "governor": facts.governor,
+        "runs in": facts.virtualization,
+        "workspace": f"{probe.workspace}, {size(probe.free_bytes)} free"
+        if probe.free_bytes
+        else probe.workspace,
+    }
+    console.out.print(f"[bold]{escape(name)}[/]")
+    for word, value in known.items():
+        if value:
+            console.out.print(f"  {word:10} {_safe(value)}")
+    for status in probe.runtimes:
+        words = f"{status.package or ''} {status.version or ''}" if status.available else status.reason or ""
+        mark = "[green]works[/]" if status.available else "[red]no[/]   "
+        console.out.print(f"  {status.name:12} {mark}  {_safe(words)}")
+    if probe.busy_with:
+        since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(probe.busy_since or 0))
+        console.out.print(f"  busy with job {_safe(probe.busy_with)} since {since}")
+
+
+def _plain(probe: ProbeReply) -> dict[str, Any]:
+    return probe._asdict() | {
+        "facts": probe.facts._asdict(),
+        "runtimes": [status._asdict() for status in probe.runtimes],
+    }
+
+
+def _safe(text: str) -> str:
+    return escape(plain(text, 500))
