@@ -35,11 +35,6 @@ EXPECTED = {"mobilenet_v2": 18, "efficientnet_lite0": 17}
 MOBILENET_V2_BLOCKS = (
     (1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1),
 )  # fmt: skip
-CALIBRATION_PHOTOS = (
-    "astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg", "retina.jpg", "hubble_deep_field.jpg",
-    "motorcycle_left.png", "motorcycle_right.png", "color.png", "ihc.png", "china.jpg", "flower.jpg",
-    "coins.png", "camera.png", "grass.png", "gravel.png", "brick.png",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -134,11 +129,10 @@ def prepare(folder: Path, name: str) -> Path:
         for photo in photos:
             shutil.copy(photo, place / "photos")
             rows.writerow((photo.name, re.fullmatch(r"imagenet_\d+_(\d+)", photo.stem)[1]))
-    sources = (package_folder("skimage") / "data", package_folder("sklearn") / "datasets" / "images")
-    for photo in CALIBRATION_PHOTOS:
-        for source in sources:
-            if (source / photo).exists():
-                shutil.copy(source / photo, place / "calibration")
+    samples = (package_folder("skimage") / "data", package_folder("sklearn") / "datasets" / "images")
+    for photo in (path for folder_of in samples for path in folder_of.iterdir()):
+        if photo.suffix in (".png", ".jpg"):
+            shutil.copy(photo, place / "calibration")
     model = NETWORKS[name].build().eval()
     torch.onnx.export(
         model, (torch.zeros(1, 3, 224, 224),), str(place / "model.onnx"), input_names=["image"],

@@ -35,7 +35,7 @@ PATHS: dict[tuple[str, str], dict[str, tuple[Way, ...]]] = {
 }
 
 #: Raised whenever the same tools would now make another artifact, or entries hold something else.
-_CONVERSION_VERSION = 1
+_CONVERSION_VERSION = 2
 _PACKAGES = {
     "onnx": ("onnx", "onnxruntime", "onnxslim"),
     "tflite": ("ai-edge-litert", "ai-edge-quantizer"),

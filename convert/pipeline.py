@@ -61,7 +61,7 @@ def _attempt(
     way: Way, job: Job, target: str, precision: str, checks: Arrays, reference: Arrays
 ) -> tuple[ModelInfo, tuple[OutputAgreement, ...]]:
     """The artifact of one way and how it agrees; raises ConvertError if it does not."""
-    from convert.worker import inspect_file
+    from convert.model_file import inspect_file
 
     try:
         way.make(job)

@@ -16,7 +16,6 @@ from convert.job import Arrays, Job, Way
 _LARGEST_SINGLE_FILE = 1_900_000_000
 #: Per-channel quantisation needs QuantizeLinear-13.
 _LEAST_QDQ_OPSET = 13
-_UPGRADED_OPSET = 17
 
 
 def _copy(job: Job) -> None:
@@ -80,6 +79,7 @@ def _to_static(job: Job, prepared: Path) -> None:
             weight_type=QuantType.QInt8,
             use_external_data_format=_is_large(job),
         )
+    _drop_unused_domains(job.output)
 
 
 def _dynamic(job: Job) -> None:
@@ -99,6 +99,7 @@ def _to_dynamic(job: Job, prepared: Path) -> None:
         quantize_dynamic(
             model, job.output, weight_type=QuantType.QUInt8, use_external_data_format=_is_large(job)
         )
+    _drop_unused_domains(job.output)
 
 
 def _preprocessed(job: Job, model: Path) -> Path:
@@ -130,8 +131,8 @@ def _upgraded(job: Job, prepared: Path) -> Path:
     import onnx
     from onnx import version_converter
 
-    with job.log.step("onnx", f"opset {job.source.opset} to {_UPGRADED_OPSET}"):
-        model = version_converter.convert_version(onnx.load(prepared), _UPGRADED_OPSET)
+    with job.log.step("onnx", f"opset {job.source.opset} to {_LEAST_QDQ_OPSET}"):
+        model = version_converter.convert_version(onnx.load(prepared), _LEAST_QDQ_OPSET)
         target = job.folder / "upgraded.onnx"
         _save(model, target, job)
     return target
@@ -158,6 +159,32 @@ def _save(model: Any, target: Path, job: Job) -> None:
     onnx.save(
         model, target, save_as_external_data=external, location=f"{target.name}.data" if external else None
     )
+
+
+def _drop_unused_domains(path: Path) -> None:
+    """Take away operator sets that no node uses.
+
+    The quantiser declares those of its own onnxruntime, and an older one on a board then refuses the file.
+    """
+    import onnx
+
+    model = onnx.load(path, load_external_data=False)
+    used = {"" if domain == "ai.onnx" else domain for domain in _domains(model.graph)}
+    used |= {domain for function in model.functions for domain in _domains(function)}
+    kept = [imported for imported in model.opset_import if imported.domain in used | {"", "ai.onnx"}]
+    if len(kept) < len(model.opset_import):
+        del model.opset_import[:]
+        model.opset_import.extend(kept)
+        onnx.save(model, path)
+
+
+def _domains(graph: Any) -> Iterator[str]:
+    """Domains of all nodes, those of loops' and branches' bodies included."""
+    for node in graph.node:
+        yield node.domain
+        for attribute in node.attribute:
+            for body in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+                yield from _domains(body)
 
 
 def _first_line(error: Exception) -> str:

@@ -55,18 +55,9 @@ def _error(error: ConvertError) -> dict[str, Any]:
 
 
 def _inspection(request: dict[str, Any]) -> dict[str, Any]:
+    from convert.model_file import inspect_file
+
     return inspect_file(Path(request["path"]))
-
-
-def inspect_file(path: Path) -> dict[str, Any]:
-    """What a model file holds, read in this process."""
-    if path.suffix.lower() == ".onnx":
-        from convert.onnx_file import inspect_onnx
-
-        return inspect_onnx(path)
-    from convert.tflite_file import inspect_tflite
-
-    return inspect_tflite(path)
 
 
 def _reference(request: dict[str, Any]) -> dict[str, Any]:
