@@ -8,7 +8,8 @@ BIN := $(VENV)/bin
 # Any Python from 3.11 on; PYTHON=... picks one.
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
-PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# setuptools warns of every editable install.
+PIP_INSTALL := PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .PHONY: help demo install test setup check unit e2e test-matrix benchmarks clean
 

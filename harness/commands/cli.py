@@ -14,7 +14,7 @@ from harness.commands import console
 from harness.commands.device import device_app
 from harness.commands.device_check import check, clean
 from harness.commands.report import report
-from harness.commands.run import run
+from harness.commands.run import EPILOG, run
 from harness.commands.verify import verify
 from harness.errors import BenchError
 from harness.version import harness_version
@@ -29,7 +29,7 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(run)
+app.command(epilog=EPILOG)(run)
 app.command()(report)
 app.command()(verify)
 device_app.command()(check)

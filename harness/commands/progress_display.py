@@ -25,6 +25,7 @@ class ProgressDisplay:
     def __init__(self, total: int) -> None:
         self._lock = threading.Lock()
         self._finished = 0
+        self._remedies: set[str] = set()
         self._total = total
         self._progress = Progress(
             TextColumn("{task.description}"),
@@ -45,7 +46,8 @@ class ProgressDisplay:
 
     def __exit__(self, *_: object) -> None:
         """Leave the terminal as it was."""
-        self._progress.stop()
+        if self._progress.live.is_started:
+            self._progress.stop()
 
     def preparing(self, what: str) -> None:
         """An artifact is being made on this host."""
@@ -80,11 +82,15 @@ class ProgressDisplay:
         self._print(f"[yellow]trying again:[/] {_safe(case.label)}: {_safe(why)}")
 
     def case_finished(self, record: Record) -> None:
-        """One line a record."""
+        """One line a record, and what to do about a failure, once."""
         with self._lock:
             self._finished += 1
             number = self._finished
-        self._print(f"[dim]{number:>{len(str(self._total))}}/{self._total}[/] {_line(record)}")
+            self._print(f"[dim]{number:>{len(str(self._total))}}/{self._total}[/] {_line(record)}")
+            remedy = record.failure.remedy if record.failure and record.status == "failed" else None
+            if remedy and remedy not in self._remedies:
+                self._remedies.add(remedy)
+                self._print(f"    [bold]remedy:[/] {_safe(remedy)}")
         self._progress.update(self._task, completed=number, refresh=console.err.is_terminal)
 
     def _doing(self, what: str) -> None:

@@ -17,6 +17,7 @@ _STYLES = {"valid": "green", "suspect": "yellow", "invalid": "red", "failed": "r
 
 #: A failure's words are longer than a table is wide; the report has all of them.
 _NOTE_LENGTH = 160
+_LOG_WIDTH = 1000
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,9 @@ def show_results(results: Results) -> None:
     rows = table_rows(results)
     for device in dict.fromkeys(row.device for row in rows):
         console.out.print(f"[bold]{escape(device)}[/]")
-        console.out.print(_table([row for row in rows if row.device == device], console.out))
+        table = _table([row for row in rows if row.device == device], console.out)
+        # A log has no width of its own, so there every column is shown.
+        console.out.print(table, width=None if console.out.is_terminal else _LOG_WIDTH)
         console.out.print()
     for sentence in (*summary_sentences(results), *overhead_sentences(results)):
         console.out.print(escape(sentence))
@@ -58,13 +61,12 @@ def show_results(results: Results) -> None:
 
 def _table(rows: Sequence[Row], target: Console) -> Table:
     verdicts = [_verdict(row) for row in rows]
-    # A log has no width of its own, so there every column is shown.
-    width = target.width if target.is_terminal else 10_000
+    width = target.width if target.is_terminal else _LOG_WIDTH
     columns = _fitting(_COLUMNS, rows, width - min(40, max(map(len, verdicts))))
-    table = Table(box=None, pad_edge=False, width=None if target.is_terminal else 240)
+    table = Table(box=None, pad_edge=False)
     for column in columns:
         table.add_column(column.name, justify="left" if column.left else "right", no_wrap=True)
-    table.add_column("verdict", ratio=1)
+    table.add_column("verdict")
     for row, verdict in zip(rows, verdicts, strict=True):
         style = _STYLES.get(row.verdict or row.status, "")
         cells = [escape(column.text(row)) for column in columns]

@@ -22,6 +22,7 @@ from harness.farm.connecting import open_transport
 from harness.farm.inventory import DeviceEntry, load_inventory
 from harness.farm.selection import resolve
 from harness.link.device_session import DeviceSession
+from harness.metrics import check_metric
 from harness.models import BenchModel, find_models
 from harness.outputs import check_folder, write_outputs
 from harness.plan import PlanFile, Selection, cases, check_selection, digest, load_plan_file
@@ -38,7 +39,7 @@ EXIT_INTERRUPTED = 130
 
 DEMO_MODEL = "digits"
 
-_EPILOG = (
+EPILOG = (
     "Example: bench run --device jetson-nano --model model.onnx --precision fp32,int8 --calibration photos/ "
     "--dataset photos.npz"
 )
@@ -49,39 +50,58 @@ def run(
         [],
         "--model",
         "-m",
+        metavar="PATH|NAME",
         help=".onnx, .tflite or model.toml file, or a built-in model; repeatable. Default: the demo.",
     ),
     device: list[str] = typer.Option(
-        [], "--device", "-d", help="An inventory name, a profile name, user@host or local; repeatable."
+        [],
+        "--device",
+        "-d",
+        metavar="D",
+        help="An inventory name, a profile name, user@host or local; repeatable.",
     ),
     runtime: str | None = typer.Option(
-        None, help="onnxruntime, tflite, null; several with commas. Default: all that take the model."
+        None,
+        metavar="R,..",
+        help="onnxruntime, tflite, null; several with commas. Default: all that take the model.",
     ),
     precision: str | None = typer.Option(
-        None, help="fp32, fp16, int8, int8-dynamic; several with commas. Default: all."
+        None, metavar="P,..", help="fp32, fp16, int8, int8-dynamic; several with commas. Default: all."
     ),
-    batch: str | None = typer.Option(None, help="Batch sizes, with commas."),
-    threads: str | None = typer.Option(None, help="Numbers of threads, with commas."),
+    batch: str | None = typer.Option(None, metavar="N,..", help="Batch sizes, with commas."),
+    threads: str | None = typer.Option(None, metavar="N,..", help="Numbers of threads, with commas."),
     dataset: Path | None = typer.Option(
-        None, help="An .npz (inputs by name, labels) or an image folder: gives accuracy."
+        None, metavar="PATH", help="An .npz (inputs by name, labels) or an image folder: gives accuracy."
     ),
-    calibration: Path | None = typer.Option(None, help="An .npz or image folder that int8 is calibrated on."),
+    calibration: Path | None = typer.Option(
+        None, metavar="PATH", help="An .npz or image folder that int8 is calibrated on."
+    ),
     allow_random_calibration: bool = typer.Option(
-        False, help="Calibrate int8 on noise when there is no data."
+        False, "--allow-random-calibration", help="Calibrate int8 on noise when there is no data."
     ),
-    shape: list[str] = typer.Option([], help="Shape of a dynamic input: name=1,3,224,224; repeatable."),
-    metric: str | None = typer.Option(None, help="top1, top5, mean_iou or package.module:function."),
+    shape: list[str] = typer.Option(
+        [], metavar="NAME=1,3,..", help="Shape of a dynamic input: name=1,3,224,224; repeatable."
+    ),
+    metric: str | None = typer.Option(
+        None, metavar="NAME", help="top1, top5, mean_iou or package.module:function."
+    ),
     measurement: str | None = typer.Option(
-        None, help="quick, standard, mlperf-like, or a TOML file. Default: standard."
+        None, metavar="NAME", help="quick, standard, mlperf-like, or a TOML file. Default: standard."
     ),
-    plan: Path | None = typer.Option(None, help="A plan.toml with devices, models, runtimes, ..."),
+    plan: Path | None = typer.Option(
+        None, metavar="FILE", help="A plan.toml with devices, models, runtimes, ..."
+    ),
     inventory: Path | None = typer.Option(
-        None, help="The inventory. Default: ./devices.toml, then the user's own."
+        None, metavar="FILE", help="The inventory. Default: ./devices.toml, then the user's own."
     ),
-    out: Path | None = typer.Option(None, help="Folder for report.html, results.json and results.csv."),
-    store: str = typer.Option(str(DEFAULT_PATH), help="Result database: an SQLite file or a database URL."),
+    out: Path | None = typer.Option(
+        None, metavar="DIR", help="Folder for report.html, results.json and results.csv."
+    ),
+    store: str = typer.Option(
+        str(DEFAULT_PATH), metavar="FILE|URL", help="Result database: an SQLite file or a database URL."
+    ),
     resume: bool = typer.Option(False, "--resume", help="Go on with the interrupted run of the same cases."),
-    wait: float = typer.Option(3600.0, help="Seconds to wait for a busy board."),
+    wait: float = typer.Option(3600.0, metavar="SECONDS", help="How long to wait for a busy board."),
     as_json: bool = typer.Option(False, "--json", help="Print results.json instead of the table."),
 ) -> None:
     """Measure models on boards: latency, memory, accuracy, and whether the figures can be trusted.
@@ -97,13 +117,11 @@ def run(
     )
     check_selection(selection)
     profile = _measurement(measurement or plan_file.measurement)
+    preparation = Preparation(host_cache(), allow_random_calibration=allow_random_calibration)
     models = _with_data(
-        find_models(model or list(plan_file.models) or [DEMO_MODEL]),
-        dataset,
-        calibration,
-        metric,
-        _shapes(shape),
+        find_models(model or list(plan_file.models) or [DEMO_MODEL]), dataset, calibration, metric
     )
+    models = preparation.with_shapes(models, _shapes(shape))
     boards = load_boards(device or list(plan_file.devices), inventory)
     planned = cases(list(boards), models, selection)
     if out is not None:
@@ -114,11 +132,17 @@ def run(
         campaign = Campaign(
             CampaignSettings(this_run.id, profile, wait),
             opened,
-            Preparation(host_cache(), allow_random_calibration=allow_random_calibration),
+            preparation,
             lambda name: open_session(boards[name]),
             display,
         )
-        complete = campaign.run(planned, finished)
+        try:
+            complete = campaign.run(planned, finished)
+        except UsageError:
+            # Found in the data before anything was measured.
+            if not finished:
+                opened.forget(this_run.id)
+            raise
     opened.finish(this_run.id, now(), interrupted=not complete)
     results, files = write_outputs(opened, this_run.id, out or DEFAULT_PATH.parent / this_run.id)
     if as_json:
@@ -179,19 +203,19 @@ def _with_data(
     dataset: Path | None,
     calibration: Path | None,
     metric: str | None,
-    shapes: dict[str, tuple[int, ...]],
 ) -> list[BenchModel]:
     """The options' data in place of the models' own."""
     for option, path in (("--dataset", dataset), ("--calibration", calibration)):
         if path is not None and not path.exists():
             raise UsageError(f"{option} {path}: no such file or folder")
+    for name in {metric or model.metric for model in models} - {None}:
+        check_metric(str(name))
     return [
         replace(
             model,
             dataset=dataset or model.dataset,
             calibration=calibration or model.calibration,
             metric=metric or model.metric,
-            shapes={**model.shapes, **shapes},
         )
         for model in models
     ]
