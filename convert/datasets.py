@@ -164,10 +164,12 @@ def _reshaped(
 ) -> Array:
     if not _fits(array.shape[1:], wanted):
         given = ",".join(map(str, (*shape[: len(shape) - len(wanted)], *array.shape[1:])))
+        is_open = any(not isinstance(size, int) for size in tensor.shape[1:])
         raise DataError(
             f"{tensor.name!r} in {source} has examples of shape {array.shape[1:]}, "
             f"but the input {shape_text(tensor.shape)} takes {wanted}",
             reason="wrong_shape",
-            remedy=f"Fit the data to the model, or if the size is open give --shape {tensor.name}={given}",
+            remedy="Fit the data to the model"
+            + (f", or the model to the data: --shape {tensor.name}={given}" if is_open else ""),
         )
     return array.reshape(len(array), *wanted)

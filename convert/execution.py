@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from convert.errors import ConversionFailed, ConvertError
+from convert.errors import ConversionFailed, ConvertError, InvalidModel
 from convert.inspection import ModelInfo
 
 Arrays = dict[str, NDArray[np.generic]]
@@ -20,7 +20,7 @@ Arrays = dict[str, NDArray[np.generic]]
 def run_model(info: ModelInfo, inputs: Mapping[str, NDArray[np.generic]]) -> Arrays:
     """Outputs (examples, *output shape) of complete inputs (examples, *input shape), by canonical name.
 
-    Raises ConversionFailed `execution_failed` when the runtime refuses, ConvertError `variable_output` when
+    Raises ConversionFailed `execution_failed` when the runtime refuses, InvalidModel `variable_output` when
     an output's shape depends on the values of the input.
     """
     feeds = _by_canonical_name(info, inputs)
@@ -101,7 +101,7 @@ def _tflite(info: ModelInfo, feeds: Arrays) -> Callable[[Arrays], Arrays]:
 def _stacked(name: str, outputs: list[NDArray[np.generic]]) -> NDArray[np.generic]:
     shapes = sorted({output.shape for output in outputs})
     if len(shapes) > 1:
-        raise ConvertError(
+        raise InvalidModel(
             f"output {name!r} changes its shape with the values of the input: " + ", ".join(map(str, shapes)),
             reason="variable_output",
             remedy="Export the model with outputs of a fixed size (detections: a fixed number, padded)",

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from convert.errors import DataError
+from convert.errors import InvalidModel
 from convert.inspection import ModelInfo, TensorInfo
 from convert.shapes import ResolvedShapes, is_state_like, resolve_shapes
 from convert.values import integer_limits
@@ -25,7 +25,7 @@ def seeded_inputs(
 
     Floats are standard normal within ±3; integer ids lie in [0, rows of their table), or are 0 or 1
     when no table is known; 8-bit and other integers without such a use cover their full range; masks are
-    ones, recurrent states zeros. Raises DataError for text inputs.
+    ones, recurrent states zeros. Raises InvalidModel for text inputs.
     """
     arrays: dict[str, NDArray[np.generic]] = {}
     for tensor in info.inputs:
@@ -65,9 +65,9 @@ def _integer_range(
 
 
 def numpy_dtype(tensor: TensorInfo) -> np.dtype[np.generic]:
-    """The tensor's numpy dtype; raises DataError for one numpy does not have."""
+    """The tensor's numpy dtype; raises InvalidModel for one numpy does not have."""
     if tensor.dtype == "str":
-        raise DataError(
+        raise InvalidModel(
             f"input {tensor.name!r} is text, and no text can be made up for it",
             reason="unsupported_dtype",
             remedy="Give a model whose inputs are numbers (tokenise outside of it)",
@@ -75,7 +75,7 @@ def numpy_dtype(tensor: TensorInfo) -> np.dtype[np.generic]:
     try:
         return np.dtype(tensor.dtype)
     except TypeError as error:
-        raise DataError(
+        raise InvalidModel(
             f"input {tensor.name!r} has the type {tensor.dtype}, which numpy does not know",
             reason="unsupported_dtype",
         ) from error

@@ -2,10 +2,12 @@
 
 import contextlib
 import os
+import select
 import signal
 import subprocess
 import sys
 import time
+import traceback
 from typing import BinaryIO, Callable, Dict, List
 
 from device_agents.protocol import (
@@ -19,7 +21,17 @@ from device_agents.protocol import (
     encode,
     expect,
 )
-from device_agents.workspace import DEFAULT_ROOT, Workspace, WorkspaceError, io_failure, is_locked
+from device_agents.workspace import (
+    DEFAULT_ROOT,
+    Workspace,
+    WorkspaceError,
+    io_failure,
+    is_locked,
+    whole_file,
+)
+
+#: Less than the controller waits for the board while sending (WRITE_TIMEOUT_S).
+PUT_SILENCE_S = 60.0
 
 _CHUNK_BYTES = 1 << 18
 
@@ -40,8 +52,9 @@ def run(arguments: List[str], claimed: int) -> int:
             return command(workspace, arguments[1:], out)
         except WorkspaceError as error:
             out.write(encode(error.reply))
-        except ProtocolError as error:
-            out.write(encode(CommandFailed("bad_request", str(error))))
+        except (ProtocolError, IndexError, ValueError) as error:  # a missing, malformed or unusable argument
+            traceback.print_exc()  # which, of a supervisor, goes to its log
+            out.write(encode(CommandFailed("bad_request", f"{arguments[0]}: {error}")))
         except BrokenPipeError:
             # The controller hung up. Closing `out` would raise again, so leave without it.
             os._exit(1)
@@ -72,11 +85,17 @@ def _put(workspace: Workspace, arguments: List[str], out: BinaryIO) -> int:
         out.write(encode(BlobState(size, True)))
         return 0
     with workspace.partial_blob(sha256, size) as part:
+        if os.path.exists(workspace.blob(sha256)):  # somebody else sent it while we waited
+            os.remove(part.name)
+            out.write(encode(BlobState(size, True)))
+            return 0
         have = part.tell()
         out.write(encode(BlobState(have, False)))
         out.flush()
         while have < size:
-            chunk = os.read(0, min(_CHUNK_BYTES, size - have))
+            # A link that died without a word must not keep the next try from this file.
+            ready = select.select([0], [], [], PUT_SILENCE_S)[0]
+            chunk = os.read(0, min(_CHUNK_BYTES, size - have)) if ready else b""
             if not chunk:  # the link broke; what came is kept and resumed from
                 return 1
             part.write(chunk)
@@ -126,17 +145,15 @@ def _prepare(workspace: Workspace, job: Job, folder: str) -> None:
 
     The journal comes last: a folder without one is no job yet and is prepared again.
     """
-    for name in ("artifact", "result"):
+    for name in ("artifact", "data", "result"):
         os.makedirs(os.path.join(folder, name), mode=0o700, exist_ok=True)
     for blob in job.artifact:
         _link(workspace.blob(blob.sha256), os.path.join(folder, "artifact"), blob.name)
     for data in (job.check_inputs, job.evaluation):
         if data is not None:
-            _link(workspace.blob(data.file.sha256), folder, data.file.name)
-    path = os.path.join(folder, "job.json")
-    with open(path + ".part", "wb") as file:
+            _link(workspace.blob(data.file.sha256), os.path.join(folder, "data"), data.file.name)
+    with whole_file(os.path.join(folder, "job.json")) as file:
         file.write(encode(job))
-    os.rename(path + ".part", path)
     os.close(os.open(os.path.join(folder, "journal.jsonl"), os.O_CREAT | os.O_WRONLY, 0o600))
 
 
@@ -183,11 +200,12 @@ def _supervise(workspace: Workspace, arguments: List[str], _out: BinaryIO) -> in
     return supervise(workspace, _stored_job(workspace.job(arguments[0])))
 
 
-def _worker(_workspace: Workspace, arguments: List[str], out: BinaryIO) -> int:
+def _worker(workspace: Workspace, arguments: List[str], out: BinaryIO) -> int:
     from device_agents import worker
 
     worker.die_with_parent()
-    return worker.run(_stored_job(arguments[0]), arguments[0], int(arguments[1]), out)
+    folder = workspace.job(arguments[0])
+    return worker.run(_stored_job(folder), folder, int(arguments[1]), out)
 
 
 def _stored_job(folder: str) -> Job:
@@ -211,11 +229,12 @@ def _cancel(workspace: Workspace, arguments: List[str], out: BinaryIO) -> int:
 
     folder = workspace.job(arguments[0])
     if is_locked(folder):
-        with open(os.path.join(folder, "supervisor.lock")) as file:
-            pid = int(file.read() or "0")
-        if pid > 0:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGTERM)
+        pid = 0
+        while pid == 0:  # it holds the lock a moment before it has signed
+            with open(os.path.join(folder, "supervisor.lock")) as file:
+                pid = int(file.read() or "0")
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
         for _ in journal.follow(folder, 0):
             pass
     out.write(encode(SubmitReply("cancelled", arguments[0], [])))

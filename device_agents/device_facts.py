@@ -4,6 +4,7 @@ import os
 import platform
 from typing import Optional
 
+from device_agents import portable
 from device_agents.boards import generic_linux
 from device_agents.boards.generic_linux import LinuxFiles
 from device_agents.protocol import DeviceFacts
@@ -43,7 +44,7 @@ def collect(files: Optional[LinuxFiles] = None) -> DeviceFacts:
         os=files.table("/etc/os-release", "=").get("PRETTY_NAME") or _os_by_platform(),
         kernel=platform.release(),
         python=platform.python_version(),
-        memory_bytes=_kib(memory.get("MemTotal")),
+        memory_bytes=_kib(memory.get("MemTotal")) if memory else portable.total_memory_bytes(),
         swap_bytes=_kib(memory.get("SwapTotal")),
         governor=generic_linux.governor(files),
         boot_id=files.text("/proc/sys/kernel/random/boot_id"),
@@ -83,4 +84,4 @@ def _virtualization(files: LinuxFiles, flags: str) -> Optional[str]:
 
 def _kib(text: Optional[str]) -> Optional[int]:
     words = (text or "").split()
-    return int(words[0]) * 1024 if words and words[0].isdigit() else None
+    return int(words[0]) * 1024 if words and words[0].isdecimal() else None

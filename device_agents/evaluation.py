@@ -1,11 +1,10 @@
 """Running examples through the timed engine: check inputs against the reference, datasets for accuracy."""
 
-import os
 from typing import Any, Dict, Iterator, List
 
 from device_agents.protocol import BlobRef, Dataset, TensorSpec
 from device_agents.runtimes.base import Engine
-from device_agents.workspace import file_ref
+from device_agents.workspace import file_ref, whole_file
 
 
 def first_example(dataset: Dataset, path: str, inputs: List[TensorSpec]) -> Dict[str, Any]:
@@ -17,8 +16,7 @@ def first_example(dataset: Dataset, path: str, inputs: List[TensorSpec]) -> Dict
 def run_all(engine: Engine, dataset: Dataset, path: str, inputs: List[TensorSpec], target: str) -> BlobRef:
     """Outputs of every example as an .npz of (examples, *output shape) arrays, written to `target`.
 
-    Arrays go by the position of their tensor in the job (array_0, array_1, ...): a tensor's name may be anything.
-
+    Arrays go by the position of their tensor in the job (array_0, array_1, ...): its name may be anything.
     Stacked examples go in batches; the last batch is filled up by repeating its last example, and what
     that adds to the outputs is cut off again.
     """
@@ -30,11 +28,11 @@ def run_all(engine: Engine, dataset: Dataset, path: str, inputs: List[TensorSpec
             # Runtimes may reuse the memory of their outputs, so each is copied before the next run.
             piece = np.array(array)[:kept] if dataset.stacked else np.array(array)[np.newaxis]
             collected.setdefault(name, []).append(piece)
-    part = target + ".part"
-    with open(part, "wb") as file:
-        arrays: Dict[str, Any] = {f"array_{i}": np.concatenate(pieces) for i, pieces in enumerate(collected.values())}
+    with whole_file(target) as file:
+        arrays: Dict[str, Any] = {
+            f"array_{i}": np.concatenate(pieces) for i, pieces in enumerate(collected.values())
+        }
         np.savez(file, **arrays)
-    os.rename(part, target)
     return file_ref(target)
 
 

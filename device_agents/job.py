@@ -20,9 +20,13 @@ from device_agents.protocol import (
     JobEnded,
     JobStarted,
     JobWaiting,
+    OutputsSaved,
     ProtocolError,
     RepetitionEnded,
     RepetitionStarted,
+    RuntimeLoaded,
+    SamplesTaken,
+    StageReached,
     decode,
     encode,
 )
@@ -46,6 +50,10 @@ _CLASSES = {
     "io_failed": "infrastructure",
     "deadline": "timeout",
 }
+
+
+#: What a worker may say; the rest of the journal is the supervisor's.
+_WORKER_EVENTS = (StageReached, RuntimeLoaded, SamplesTaken, OutputsSaved, RepetitionEnded)
 
 
 class Ended(NamedTuple):
@@ -75,18 +83,23 @@ def agent_command(*arguments: str) -> List[str]:
 def supervise(workspace: Workspace, job: Job) -> int:
     """Run a job to its end; the journal tells everything. Returns the process's exit status."""
     folder = workspace.job(job.job_id)
-    held = hold(folder)
-    if held is None:
-        return 0
+    # `cancel` may come as soon as the lock is held; it has to find somebody who can write the job's end.
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
     signal.signal(signal.SIGTERM, _cancel)
+    held = hold(folder)
+    if held is None or os.path.getsize(os.path.join(folder, "journal.jsonl")) > 0:
+        return 0  # the job has its supervisor, or had it
     journal = Journal(folder)
     try:
-        outcome, end = _run_on_board(workspace, job, folder, journal)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+        outcome, end = _run_on_board(workspace, job, journal)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
     except Cancelled:
         outcome, end = "cancelled", Ended("cancelled", "the job was cancelled")
     except OSError as error:
         reason = "disk_full" if error.errno == 28 else "io_failed"
         outcome, end = "failed", Ended(reason, f"the supervisor failed: {error}")
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     failure_class = None if outcome == "ok" else _CLASSES.get(end.reason or "", "infrastructure")
     journal.write(JobEnded(time.time(), outcome, failure_class, end.reason, end.message))
     journal.sync()
@@ -95,10 +108,11 @@ def supervise(workspace: Workspace, job: Job) -> int:
 
 
 def _cancel(_signal: int, _frame: Any) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough; a second would cut short the first
     raise Cancelled
 
 
-def _run_on_board(workspace: Workspace, job: Job, folder: str, journal: Journal) -> Tuple[str, Ended]:
+def _run_on_board(workspace: Workspace, job: Job, journal: Journal) -> Tuple[str, Ended]:
     board = _take_board(workspace, job, journal)
     if board is None:
         holder, since = workspace.holder() or ("another job", time.time())
@@ -110,7 +124,7 @@ def _run_on_board(workspace: Workspace, job: Job, folder: str, journal: Journal)
         journal.write(JobStarted(time.time(), os.getpid(), device_facts.collect()))
         deadline = time.monotonic() + job.deadline_s
         for repetition in range(job.measurement.repetitions):
-            end = Repetition(folder, job, repetition, journal).run(deadline)
+            end = Repetition(workspace, job, repetition, journal).run(deadline)
             if end.reason is not None:
                 return "failed", end
         return "ok", Ended()
@@ -134,8 +148,9 @@ def _take_board(workspace: Workspace, job: Job, journal: Journal) -> Optional[Bi
 class Repetition:
     """One worker process, watched."""
 
-    def __init__(self, folder: str, job: Job, number: int, journal: Journal) -> None:
-        self._folder = folder
+    def __init__(self, workspace: Workspace, job: Job, number: int, journal: Journal) -> None:
+        self._workspace = workspace
+        self._folder = workspace.job(job.job_id)
         self._job = job
         self._number = number
         self._journal = journal
@@ -149,7 +164,9 @@ class Repetition:
         log_path = os.path.join(self._folder, f"worker-{self._number}.log")
         with open(log_path, "wb") as log:
             worker = subprocess.Popen(
-                agent_command("worker", self._folder, str(self._number)),
+                agent_command(
+                    "--workspace", self._workspace.root, "worker", self._job.job_id, str(self._number)
+                ),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -201,6 +218,8 @@ class Repetition:
                 event = decode(line)
             except ProtocolError as error:
                 return Ended("protocol", f"the worker wrote to the agent's channel: {error}")
+            if not isinstance(event, _WORKER_EVENTS):
+                return Ended("protocol", f"the worker sent {type(event).__name__}, which is not its to say")
             if isinstance(event, RepetitionEnded):
                 self._ended = event
             self._journal.write_line(encode(event))

@@ -2,9 +2,9 @@
 
 import os
 import time
-from typing import Any, Callable, Iterator
+from typing import Any, BinaryIO, Callable, Iterator, Optional
 
-from device_agents.protocol import JobEnded, encode
+from device_agents.protocol import MAX_LINE_BYTES, JobEnded, encode
 from device_agents.workspace import hold, is_locked
 
 #: How often a follower looks for more. Each look is one fstat, so a timed loop beside it does not notice.
@@ -39,43 +39,58 @@ def follow(folder: str, offset: int, sleep: Callable[[float], None] = time.sleep
 
     A job whose supervisor is gone without a word (reboot, SIGKILL) is ended here: nobody waits for it.
     """
-    path = os.path.join(folder, "journal.jsonl")
-    rest = b""
-    with open(path, "rb") as journal:
-        journal.seek(offset)
+    with open(os.path.join(folder, "journal.jsonl"), "rb", buffering=0) as journal:
         while True:
             alive = is_locked(folder)
-            piece = rest + journal.read(1 << 18)
-            complete, newline, rest = piece.rpartition(b"\n")
-            if newline:
-                yield complete + newline
-                if ended(complete):
+            lines = _whole_lines(journal, offset)
+            if lines:
+                yield lines
+                offset += len(lines)
+                if ended(lines):
                     return
                 continue
-            if not alive and not end_orphan(folder):
-                continue
+            if not alive:
+                end = end_orphan(folder)
+                if end is not None and end < offset:
+                    # The end was told already, unless the power took lines with it that were.
+                    if offset != os.fstat(journal.fileno()).st_size:
+                        yield _whole_lines(journal, end)
+                    return
+                if end is not None:
+                    continue
             sleep(POLL_S)
 
 
 def ended(lines: bytes) -> bool:
     """Whether the last of these journal lines is the job's end."""
-    return b'"type":"ended"' in lines.rpartition(b"\n")[2]
+    return b'"type":"ended"' in lines.rstrip(b"\n").rpartition(b"\n")[2]
 
 
-def end_orphan(folder: str) -> bool:
-    """Write the end of a job that has no supervisor any more; False if it has one, or an end, after all."""
+def end_orphan(folder: str) -> Optional[int]:
+    """Make sure that a job without a supervisor has its end; returns where that begins.
+
+    None if it has a supervisor after all, or somebody else is at it.
+    """
     lock = hold(folder)
     if lock is None:
-        return False
-    with lock:
-        with open(os.path.join(folder, "journal.jsonl"), "rb") as journal:
-            content = journal.read()
-        if ended(content.rstrip(b"\n")):
-            return False
-        journal_out = Journal(folder)
-        if content and not content.endswith(b"\n"):
-            journal_out.write_line(b"\n")
+        return None
+    with lock, open(os.path.join(folder, "journal.jsonl"), "r+b") as journal:
+        content = journal.read()
+        whole = content[: content.rfind(b"\n") + 1]
+        last = whole.rfind(b"\n", 0, -1) + 1
+        if ended(whole):
+            return last
         message = "the job's supervisor is gone without a word; the board may have restarted"
-        journal_out.write(JobEnded(time.time(), "failed", "infrastructure", "supervisor_died", message))
-        journal_out.sync()
-        return True
+        # Half a line that it left behind was shown to nobody.
+        journal.seek(len(whole))
+        journal.truncate()
+        journal.write(encode(JobEnded(time.time(), "failed", "infrastructure", "supervisor_died", message)))
+        journal.flush()
+        os.fsync(journal.fileno())
+        return len(whole)
+
+
+def _whole_lines(journal: BinaryIO, offset: int) -> bytes:
+    journal.seek(offset)
+    piece = journal.read(MAX_LINE_BYTES + 1)
+    return piece[: piece.rfind(b"\n") + 1]

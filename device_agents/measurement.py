@@ -20,7 +20,7 @@ Steps = Tuple[Callable[[], Any], Callable[[], Any], Callable[[], Any]]
 BLOCK_S = 0.05
 WARMUP_BLOCK_S = 0.02
 
-#: Warm-up has ended when this many blocks in a row have medians this close together.
+#: Warm-up has ended when this many blocks in a row have a median this close to the one before.
 STEADY_BLOCKS = 2
 STEADY_CHANGE = 0.02
 
@@ -123,7 +123,7 @@ def _warm_up(steps: Steps, settings: Measurement, clock: Clock) -> Tuple["array[
     begun = clock.now()
     steady = 0
     size = 1
-    previous = math.inf
+    previous = math.nan  # close to nothing: one block alone does not stand still
     while True:
         block = _zeros(clock, size)
         run_block(steps, clock.now, block, _zeros(clock, size))

@@ -4,6 +4,8 @@ import os
 import sys
 from typing import Dict, NamedTuple, Optional
 
+from device_agents import portable
+
 _STATUS = "/proc/self/status"
 
 
@@ -30,7 +32,7 @@ def read() -> Reading:
     """The memory of this process at this moment."""
     status = _kib_fields(_STATUS)
     if not status:
-        return Reading(None, _peak_by_getrusage(), None, None)
+        return Reading(portable.rss_bytes(), _peak_by_getrusage(), None, None)
     # smaps_rollup exists since Linux 4.14; JetPack 4 has 4.9 and gets the sum over smaps.
     rollup = _kib_fields("/proc/self/smaps_rollup") or _kib_fields("/proc/self/smaps", add=True)
     return Reading(status.get("VmRSS"), status.get("VmHWM"), rollup.get("Pss"), status.get("VmSwap"))
@@ -40,7 +42,8 @@ def _kib_fields(path: str, add: bool = False) -> Dict[str, int]:
     """`Name:   123 kB` lines as bytes; with `add`, equal names are summed."""
     fields: Dict[str, int] = {}
     try:
-        with open(path) as file:
+        # smaps names the files mapped, in whatever encoding; Python 3.6 would decode them as ASCII.
+        with open(path, encoding="ascii", errors="replace") as file:
             for line in file:
                 words = line.split()
                 if len(words) == 3 and words[2] == "kB" and words[1].isdigit():

@@ -116,7 +116,7 @@ class _Remembered:
                 for line in stored["proofs"]:
                     status = expect(RuntimeStatus, line.encode("ascii"))
                     self._proofs[status.name] = status
-        except (OSError, ValueError, KeyError, AttributeError, ProtocolError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, ProtocolError):
             self._proofs = {}  # absent or written by another version: prove again
 
     def get(self, name: str) -> Optional[RuntimeStatus]:

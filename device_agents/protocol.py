@@ -9,6 +9,7 @@ Format history
 """
 
 import json
+import math
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple, Type, TypeVar, Union
 
 PROTOCOL_VERSION = 1
@@ -57,7 +58,7 @@ class Measurement(NamedTuple):
 
 
 class Dataset(NamedTuple):
-    """Inputs to evaluate with the timed engine, as an .npz of one array per input (array_0, ... in job order).
+    """Inputs to evaluate with the timed engine: an .npz of one array per input (array_0, ... in job order).
 
     `stacked` arrays are (examples, *input shape without its batch axis) and are fed batch by batch;
     otherwise they are (examples, *input shape), complete inputs.
@@ -384,16 +385,29 @@ def _checked(annotation: Any, value: Any, where: str) -> Any:
             return [_checked(arguments[0], item, where) for item in value]
     elif origin is dict:
         if isinstance(value, dict):
-            return {str(key): _checked(arguments[1], item, where) for key, item in value.items()}
+            return {_text(str(key)): _checked(arguments[1], item, where) for key, item in value.items()}
     elif hasattr(annotation, "_fields"):
         if isinstance(value, dict):
             return build(annotation, value)
     elif annotation is float:
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and _finite(value):
             return float(value)
     elif isinstance(value, annotation) and (annotation is bool or not isinstance(value, bool)):
-        return value
+        return _text(value) if annotation is str else value
     raise ProtocolError("{} is {}, not {}".format(where, repr(value)[:80], annotation))
+
+
+def _text(value: str) -> str:
+    """Half a surrogate pair (an undecodable byte of a path under Python 3.6) is text nowhere else."""
+    return value.encode("utf-8", "replace").decode("utf-8")
+
+
+def _finite(value: float) -> bool:
+    """Python's JSON has NaN, Infinity and integers beyond any float; no time or size is one of these."""
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
 
 
 def _origin(annotation: Any) -> Tuple[Any, Any]:

@@ -4,6 +4,7 @@ import os
 import time
 from typing import NamedTuple, Optional
 
+from device_agents import portable
 from device_agents.boards import generic_linux
 from device_agents.boards.generic_linux import LinuxFiles
 from device_agents.protocol import TelemetrySample
@@ -40,14 +41,15 @@ def sample(phase: str, files: Optional[LinuxFiles] = None) -> TelemetrySample:
 def oom_kills(files: Optional[LinuxFiles] = None) -> Optional[int]:
     """How many processes the kernel has killed for lack of memory since boot (Linux 4.13 on)."""
     value = (files or LinuxFiles()).table("/proc/vmstat", " ").get("oom_kill")
-    return int(value) if value and value.isdigit() else None
+    return int(value) if value and value.isdecimal() else None
 
 
 def cpu_times(files: Optional[LinuxFiles] = None) -> Optional[CpuTimes]:
     """Work of the whole board so far; proc(5): user nice system idle iowait irq softirq steal, in ticks."""
     words = ((files or LinuxFiles()).text("/proc/stat") or "").split("\n", 1)[0].split()
-    if len(words) < 8 or words[0] != "cpu":
-        return None
+    if len(words) < 8 or words[0] != "cpu" or not all(word.isdecimal() for word in words[1:9]):
+        busy_s = portable.busy_cpu_s()
+        return None if busy_s is None else CpuTimes(busy_s, 0.0)
     ticks = [int(word) for word in words[1:9]] + [0] * (9 - len(words))
     user, nice, system, _idle, _iowait, irq, softirq, steal = ticks[:8]
     hz = float(os.sysconf("SC_CLK_TCK"))
@@ -63,9 +65,11 @@ def _load() -> Optional[float]:
 
 def _available(files: LinuxFiles) -> Optional[int]:
     words = files.table("/proc/meminfo").get("MemAvailable", "").split()
-    return int(words[0]) * 1024 if words and words[0].isdigit() else None
+    if not words:
+        return portable.available_memory_bytes()
+    return int(words[0]) * 1024 if words[0].isdecimal() else None
 
 
 def _sum(*values: Optional[str]) -> Optional[int]:
-    numbers = [int(value) for value in values if value and value.isdigit()]
+    numbers = [int(value) for value in values if value and value.isdecimal()]
     return sum(numbers) if numbers else None

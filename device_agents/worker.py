@@ -25,7 +25,7 @@ from device_agents.protocol import (
 )
 from device_agents.runtimes.base import Engine, LoadFailed, Request, Runtime, RuntimeMissing
 from device_agents.runtimes.table import RUNTIMES
-from device_agents.workspace import file_ref
+from device_agents.workspace import file_ref, whole_file
 
 
 def die_with_parent() -> None:
@@ -75,6 +75,8 @@ class Worker:
         job = self._job
         memory.reset_peak()
         self._stage("started", 0.0)
+        if job.runtime not in RUNTIMES:
+            raise RuntimeMissing(f"this agent has no runtime {job.runtime!r}")
         runtime = RUNTIMES[job.runtime]()
         with self._timed("runtime_imported"):
             runtime.start()
@@ -102,7 +104,7 @@ class Worker:
     def _first_feed(self) -> Dict[str, Any]:
         if self._job.check_inputs is None:
             return {}
-        path = os.path.join(self._folder, self._job.check_inputs.file.name)
+        path = os.path.join(self._folder, "data", self._job.check_inputs.file.name)
         return evaluation.first_example(self._job.check_inputs, path, self._job.inputs)
 
     def _load(self, runtime: Runtime) -> Engine:
@@ -122,9 +124,8 @@ class Worker:
 
     def _save_samples(self, samples: Samples, own_s: float, before: Any, after: Any) -> None:
         path = os.path.join(self._folder, "result", f"samples-{self._repetition}.i64")
-        with open(path + ".part", "wb") as file:
+        with whole_file(path) as file:
             file.write(as_bytes([samples.warmups, samples.latency, samples.compute]))
-        os.rename(path + ".part", path)
         known = before is not None and after is not None
         self._emit(
             SamplesTaken(
@@ -149,7 +150,7 @@ class Worker:
         for purpose, dataset in todo:
             if dataset is None:
                 continue
-            source = os.path.join(self._folder, dataset.file.name)
+            source = os.path.join(self._folder, "data", dataset.file.name)
             target = os.path.join(self._folder, "result", f"{purpose}-{self._repetition}.npz")
             saved = evaluation.run_all(engine, dataset, source, self._job.inputs, target)
             self._emit(OutputsSaved(self._repetition, purpose, saved, dataset.examples))

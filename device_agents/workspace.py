@@ -23,7 +23,12 @@ JOB_LIFETIME_S = 7 * 86400.0
 #: Space that has to remain after a blob was taken, so that journals and results can be written.
 RESERVE_BYTES = 16 << 20
 
+#: A lock is taken by somebody else only if it is so this many times in a row, this far apart.
+LOOKS = 5
+LOOK_S = 0.01
+
 _CHUNK_BYTES = 1 << 20
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _HEX = frozenset("0123456789abcdef")
 
 
@@ -83,19 +88,24 @@ class Workspace:
     def partial_blob(self, sha256: str, size: int) -> Iterator[BinaryIO]:
         """The growing file of a blob, positioned at its end, held by this process alone."""
         path = self.blob(sha256) + ".part"
-        free = self.free_bytes()
-        have = os.path.getsize(path) if os.path.exists(path) else 0
-        if free is not None and size - have + RESERVE_BYTES > free:
-            _remove(path)
-            raise WorkspaceError(
-                "disk_full",
-                f"{size} bytes do not fit: {free} bytes are free in {self.root}, 16 MiB are kept back",
-            )
-        with open(path, "ab") as part:
-            fcntl.flock(part, fcntl.LOCK_EX)
-            if part.tell() > size:
+        with _held_part(path) as part:
+            have = part.seek(0, os.SEEK_END)
+            if have > size:
                 part.truncate(0)
-            yield part
+                have = part.seek(0)
+            free = self.free_bytes()
+            if free is not None and size - have + RESERVE_BYTES > free:
+                _remove(path)
+                raise WorkspaceError(
+                    "disk_full",
+                    f"{size} bytes do not fit: {free} bytes are free in {self.root}, 16 MiB are kept back",
+                )
+            try:
+                yield part
+            except OSError as error:
+                if error.errno in _FULL:  # the next try resumes a broken link's part, but not this
+                    _remove(path)
+                raise
 
     def finish_blob(self, sha256: str, size: int, part: BinaryIO) -> None:
         """Check the hash of a complete `part` and give it its name; a wrong one is removed."""
@@ -162,17 +172,19 @@ class Workspace:
         """Job id of who measures on this board and since when, or None."""
         try:
             with open(self.lock_file, "rb") as lock:
-                if _try_lock(lock):
+                if _try_lock(lock, fcntl.LOCK_SH):
                     return None
+                # Whoever just took it has not signed yet, but has emptied the file.
+                taken = os.fstat(lock.fileno()).st_mtime
                 note: Dict[str, Any] = json.loads(lock.read().decode("utf-8", "replace") or "{}")
         except (OSError, ValueError):
             return None
-        return str(note.get("job", "unknown")), float(note.get("since", 0.0))
+        return str(note.get("job", "another job")), float(note.get("since", taken))
 
     def try_board(self, job_id: str) -> Optional[BinaryIO]:
         """Take the board for a job; the open file is the lock, None means somebody else has it."""
         lock = open(self.lock_file, "a+b")  # noqa: SIM115 - stays open as long as the board is held
-        if not _try_lock(lock):
+        if not _lock(lock):
             lock.close()
             return None
         lock.truncate(0)
@@ -185,7 +197,7 @@ def is_locked(job_folder: str) -> bool:
     """Whether the supervisor of that job is alive: it holds this lock for as long as it lives."""
     try:
         with open(os.path.join(job_folder, "supervisor.lock"), "rb") as lock:
-            return not _try_lock(lock)
+            return not _try_lock(lock, fcntl.LOCK_SH)
     except OSError:
         return False
 
@@ -193,7 +205,7 @@ def is_locked(job_folder: str) -> bool:
 def hold(job_folder: str) -> Optional[BinaryIO]:
     """Become the supervisor of a job; None if it has one."""
     lock = open(os.path.join(job_folder, "supervisor.lock"), "a+b")  # noqa: SIM115 - held for life
-    if _try_lock(lock):
+    if _lock(lock):
         lock.truncate(0)
         lock.write(str(os.getpid()).encode("ascii"))  # whom `cancel` has to signal
         lock.flush()
@@ -202,9 +214,36 @@ def hold(job_folder: str) -> Optional[BinaryIO]:
     return None
 
 
-def _try_lock(file: BinaryIO) -> bool:
+@contextlib.contextmanager
+def _held_part(path: str) -> Iterator[BinaryIO]:
+    """The file at `path`, held; whoever held it before may have renamed or removed the one we opened."""
+    while True:
+        with open(path, "ab") as part:
+            fcntl.flock(part, fcntl.LOCK_EX)
+            if _names(path, part):
+                yield part
+                return
+
+
+def _names(path: str, file: BinaryIO) -> bool:
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return os.path.samestat(os.stat(path), os.fstat(file.fileno()))
+    except FileNotFoundError:
+        return False
+
+
+def _lock(file: BinaryIO) -> bool:
+    """Take a lock that somebody may be looking at: a look holds it too, for some microseconds."""
+    for _ in range(LOOKS):
+        if _try_lock(file, fcntl.LOCK_EX):
+            return True
+        time.sleep(LOOK_S)
+    return False
+
+
+def _try_lock(file: BinaryIO, kind: int) -> bool:
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno in (errno.EAGAIN, errno.EACCES):
             return False
@@ -220,13 +259,26 @@ def _sha256(path: str) -> str:
     return digest.hexdigest()
 
 
+@contextlib.contextmanager
+def whole_file(path: str) -> Iterator[BinaryIO]:
+    """A file to write that is at `path` once it is complete, and nowhere if that fails."""
+    part = path + ".part"
+    try:
+        with open(part, "wb") as file:
+            yield file
+        os.rename(part, path)
+    except BaseException:
+        _remove(part)
+        raise
+
+
 def file_ref(path: str) -> BlobRef:
     """Name, size and hash of a finished file."""
     return BlobRef(_sha256(path), os.path.getsize(path), os.path.basename(path))
 
 
 def _reason(error: OSError) -> str:
-    return "disk_full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "workspace_unusable"
+    return "disk_full" if error.errno in _FULL else "workspace_unusable"
 
 
 def io_failure(error: OSError, doing: str) -> CommandFailed:

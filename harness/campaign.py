@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 
 from device_agents.protocol import ProbeReply, RuntimeStatus
 from harness.benchmark import CaseOutcome, CaseRequest, Interrupted, run_case
-from harness.errors import CaseError, RuntimeUnavailable
+from harness.errors import BenchError, CaseError, DeviceError, RuntimeUnavailable
 from harness.link.device_session import DeviceSession
 from harness.plan import PlannedCase
 from harness.preparation import Preparation, Workload
@@ -40,6 +40,8 @@ _LASTING = frozenset(
         "host_key_unknown",
         "no_python",
         "agent_start_failed",
+        "workspace_unusable",
+        "bad_configuration",
         "disk_full",
         "board_busy",
     }
@@ -152,15 +154,15 @@ class Campaign:
             return
         try:
             session = self._open_session(device)
-        except CaseError as error:
-            self._fail_all(ready, error)
+        except BenchError as error:
+            self._fail_all(ready, _of_device(device, error))
             return
         try:
             runtimes = sorted({item.case.runtime for item, _ in ready})
             try:
                 probe = session.open(runtimes)
-            except CaseError as error:
-                self._fail_all(ready, error)
+            except BenchError as error:
+                self._fail_all(ready, _of_device(device, error))
                 return
             self._observer.device_ready(device, describe(probe))
             states = {status.name: status for status in probe.runtimes}
@@ -198,8 +200,9 @@ class Campaign:
             )
             try:
                 outcome = run_case(session, request, self._observer, self._stop.is_set)
-            except CaseError as error:
-                outcome = CaseOutcome(failure_record(item.case, error, workload), {})
+            except BenchError as error:
+                failed = failure_record(item.case, _of_device(item.case.device, error), workload)
+                outcome = CaseOutcome(failed, {})
             failure = outcome.record.failure
             infrastructure = failure is not None and failure.class_ == "infrastructure"
             if infrastructure and outcome.known and number < MAX_KNOWN_JOBS and not self._stop.is_set():
@@ -226,6 +229,13 @@ class Campaign:
     def _save(self, record: Record, samples: Samples) -> None:
         self._store.save(self._settings.run_id, record, samples)
         self._observer.case_finished(record)
+
+
+def _of_device(device: str, error: BenchError) -> CaseError:
+    """Whatever keeps a board from being reached is its own failure: a broken known_hosts file, say."""
+    if isinstance(error, CaseError):
+        return error
+    return DeviceError(f"{device}: {error.message}", error.remedy, "bad_configuration")
 
 
 def _started(work: Callable[[], None]) -> Future[None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,8 +53,12 @@ def check_folder(folder: Path) -> None:
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not existing.is_dir():
         raise UsageError(f"--out {folder}: {existing} is not a folder")
-    if not os.access(existing, os.W_OK | os.X_OK):
-        raise UsageError(f"--out {folder}: {existing} may not be written to")
+    try:
+        # Asked for its rights, root may write everywhere; /proc and read-only disks know better.
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        raise UsageError(f"--out {folder}: {existing} cannot be written to: {error.strerror}") from error
 
 
 def _write_json(results: Results, path: Path) -> None:

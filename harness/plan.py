@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
@@ -74,7 +75,11 @@ def check_selection(selection: Selection) -> None:
     ):
         unknown = [value for value in values if value not in known]
         if unknown:
-            raise UsageError(f"unknown {word} {', '.join(map(repr, unknown))}", f"known: {', '.join(known)}")
+            near = difflib.get_close_matches(unknown[0], known, 1, 0.5)
+            raise UsageError(
+                f"unknown {word} {', '.join(map(repr, unknown))}",
+                (f"did you mean {near[0]!r}? " if near else "") + f"known: {', '.join(known)}",
+            )
     for word, numbers in (
         ("batch size", selection.batch_sizes),
         ("number of threads", selection.num_threads),

@@ -13,7 +13,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
 
@@ -24,13 +24,12 @@ from convert.arrays import save_arrays
 from convert.check_inputs import check_inputs
 from convert.conversion import Artifact, ConversionRequest, Precision, convert
 from convert.datasets import Examples, Preprocessing, load_examples
-from convert.errors import ConversionFailed as ConvertConversionFailed
 from convert.errors import ConvertError, DataError, InvalidModel
 from convert.inspection import ModelInfo, TensorInfo, inspect
 from convert.reference import reference_outputs
 from convert.sample_inputs import resolve_shapes
 from device_agents.protocol import BlobRef, Dataset, TensorSpec
-from harness.errors import CaseError, ConversionFailed, ModelError, UsageError
+from harness.errors import ConversionFailed, ModelError, UsageError
 from harness.link.deployment import Blob
 from harness.models import BenchModel
 from profiles.model_spec import PreprocessingSpec
@@ -112,6 +111,37 @@ class Preparation:
             artifact = self._artifact(model, material, runtime, precision)
             return self._workload(model, material, artifact)
 
+    def with_shapes(
+        self, models: Sequence[BenchModel], shapes: Mapping[str, tuple[int, ...]]
+    ) -> list[BenchModel]:
+        """The models, each with those of `shapes` that are for its inputs; UsageError for one of no model."""
+        if not shapes:
+            return list(models)
+        known: dict[str, set[str]] = {model.name: self._input_names(model) for model in models}
+        everywhere = sorted(set().union(*known.values()))
+        for name in shapes:
+            # Where a model cannot be read its inputs are not known, and that is told as its failure.
+            if name not in everywhere and all(known.values()):
+                raise UsageError(
+                    f"--shape {name}: there is no such input; "
+                    f"the inputs are {', '.join(map(repr, everywhere))}",
+                    "use one of these names",
+                )
+        return [
+            replace(
+                model,
+                shapes={**model.shapes, **{n: s for n, s in shapes.items() if n in known[model.name]}},
+            )
+            for model in models
+        ]
+
+    def _input_names(self, model: BenchModel) -> set[str]:
+        try:
+            infos = [self._inspected(path) for path in model.sources.values()]
+        except InvalidModel:
+            return set()
+        return {name for info in infos for tensor in info.inputs for name in (tensor.name, *tensor.aliases)}
+
     def _artifact(self, model: BenchModel, material: _Material, runtime: str, precision: str) -> Artifact:
         shapes = resolve_shapes(material.info, model.shapes, 1).shapes
         return convert(
@@ -141,6 +171,12 @@ class Preparation:
         dataset = None
         if model.dataset is not None:
             dataset = load_examples(model.dataset, info, resolved.shapes, _preprocessing(model.preprocessing))
+            if dataset.labels is None:
+                raise DataError(
+                    f"the dataset {model.dataset} has no labels, so it gives no accuracy",
+                    reason="no_labels",
+                    remedy="Add them (an array 'labels', or labels.csv), or give it as --calibration",
+                )
         calibration = self._calibration(model, info)
         check = check_inputs(
             info, resolved.shapes, calibration or dataset, _check_count(info, resolved.shapes)
@@ -149,7 +185,6 @@ class Preparation:
         fitting = _fitting(reference)
         check = {name: array[:fitting] for name, array in check.items()}
         reference = {name: array[:fitting] for name, array in reference.items()}
-        labelled = dataset is not None and dataset.labels is not None
         return _Material(
             info=info,
             shapes=resolved.shapes,
@@ -157,10 +192,8 @@ class Preparation:
             check_examples=fitting,
             reference=reference,
             calibration=calibration,
-            evaluation=self._blob(dataset.inputs, info.inputs, "evaluation.npz")
-            if dataset and labelled
-            else None,
-            dataset=dataset if labelled else None,
+            evaluation=self._blob(dataset.inputs, info.inputs, "evaluation.npz") if dataset else None,
+            dataset=dataset,
             notes=tuple(_notes(model, resolved.guessed)),
         )
 
@@ -283,9 +316,7 @@ def _translated(model: BenchModel) -> Iterator[None]:
         yield
     except InvalidModel as error:
         raise ModelError(error.message, error.remedy, error.reason) from error
-    except ConvertConversionFailed as error:
-        raise ConversionFailed(f"{model.name}: {error.message}", error.remedy, error.reason) from error
     except DataError as error:
         raise UsageError(f"{model.name}: {error.message}", error.remedy) from error
     except ConvertError as error:
-        raise CaseError(f"{model.name}: {error.message}", error.remedy, error.reason) from error
+        raise ConversionFailed(f"{model.name}: {error.message}", error.remedy, error.reason) from error

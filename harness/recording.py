@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import math
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,9 +28,10 @@ from device_agents.protocol import (
     TelemetrySample,
 )
 from harness.errors import AgentError, CaseError, ConversionFailed, ModelError
+from harness.metrics import find_metric
 from harness.preparation import Workload
 from reports import record as kept
-from reports.accuracy import MetricError, score
+from reports.accuracy import MetricError
 from reports.record import Case, Failure, Record
 from reports.statistics import summarize
 from reports.verdict import Evidence, judge
@@ -210,9 +209,7 @@ class Recording:
             return None
         outputs = self._load(folder, saved.file)
         try:
-            if ":" in self.workload.metric:
-                return _own_metric(self.workload.metric)(outputs, self.workload.labels)
-            return score(self.workload.metric, outputs, self.workload.labels)
+            return find_metric(self.workload.metric)(outputs, self.workload.labels)
         except MetricError as error:
             raise ModelError(f"{self.case.label}: {error.message}", error.remedy, "metric_failed") from error
 
@@ -358,28 +355,6 @@ def _repetition(taken: SamplesTaken, latency_ns: NDArray[np.int64]) -> kept.Repe
         loop_s=taken.loop_s,
         stopped_by=taken.stopped_by,
     )
-
-
-def _own_metric(name: str) -> Callable[[dict[str, Array], Array], kept.Accuracy]:
-    """A user's `package.module:function`, which takes outputs and labels and returns the metric's value."""
-    module_name, _, function_name = name.partition(":")
-    try:
-        function = getattr(importlib.import_module(module_name), function_name)
-    except Exception as error:  # somebody else's code, which may do anything when imported
-        raise MetricError(
-            f"metric {name!r} cannot be imported: {error}", "give package.module:function on the Python path"
-        ) from error
-
-    def metric(outputs: dict[str, Array], labels: Array) -> kept.Accuracy:
-        try:
-            return kept.Accuracy(name, float(function(outputs, labels)), len(labels), None)
-        except Exception as error:  # somebody else's code; it must not stop the other cases
-            raise MetricError(
-                f"metric {name!r} failed: {type(error).__name__}: {error}",
-                "it is called with the outputs by name and the labels, and returns a number",
-            ) from error
-
-    return metric
 
 
 def _throttled(samples: list[TelemetrySample]) -> bool | None:

@@ -23,6 +23,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     create_engine,
+    delete,
     event,
     select,
 )
@@ -124,6 +125,14 @@ class Store:
             row = session.get_one(_RunRow, run_id)
             row.finished_at = finished_at
             row.interrupted = interrupted
+
+    def forget(self, run_id: str) -> None:
+        """Remove a run with everything that is kept of it."""
+        with self._session() as session:
+            own = select(_RecordRow.id).filter_by(run_id=run_id)
+            session.execute(delete(_SamplesRow).where(_SamplesRow.record_id.in_(own)))
+            session.execute(delete(_RecordRow).filter_by(run_id=run_id))
+            session.execute(delete(_RunRow).filter_by(id=run_id))
 
     def save(self, run_id: str, record: Record, samples: Samples) -> None:
         """Keep a record and its samples, all or nothing; an earlier record of the same case is replaced."""

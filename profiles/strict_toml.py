@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import re
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -54,11 +56,16 @@ def _field_first(fault: str) -> str:
 
 def _words(error: BaseException, kind: type | None) -> str:
     if isinstance(error, ForbiddenExtraKeysError):
-        known = ", ".join(field.name for field in dataclasses.fields(error.cl))
-        return f"unknown key {', '.join(sorted(error.extra_fields))}; known: {known}"
+        known = [field.name for field in dataclasses.fields(error.cl)]
+        return ", ".join(_unknown_key(key, known) for key in sorted(error.extra_fields))
     if isinstance(error, KeyError):
         return "is missing"
     return str(error) or f"is not {getattr(kind, '__name__', kind)}"
+
+
+def _unknown_key(key: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(key, known, 1)
+    return f"unknown key {key!r}; " + (f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}")
 
 
 def _position(message: str) -> str:
@@ -89,6 +96,17 @@ def _path(value: object, _wanted: type) -> Path:
     return Path(value)
 
 
+def _list(hook: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """A hook that takes a TOML array only: "pi" is not the devices p and i."""
+
+    def of_array(value: object, wanted: Any) -> Any:
+        if not isinstance(value, list):
+            raise TypeError(f"{value!r} is not a list")
+        return hook(value, wanted)
+
+    return of_array
+
+
 def _converter() -> cattrs.Converter:
     converter = cattrs.Converter(forbid_extra_keys=True)
     converter.register_structure_hook(str, _exactly(str))
@@ -96,7 +114,12 @@ def _converter() -> cattrs.Converter:
     converter.register_structure_hook(float, _exactly(int, float))
     converter.register_structure_hook(bool, _exactly(bool))
     converter.register_structure_hook(Path, _path)
-    return converter
+    strict = converter.copy()
+    strict.register_structure_hook_factory(
+        lambda wanted: getattr(wanted, "__origin__", None) is tuple,
+        lambda wanted: _list(converter.get_structure_hook(wanted)),
+    )
+    return strict
 
 
 _CONVERTER = _converter()

@@ -6,6 +6,8 @@ Needs no pytest, so that benchmarks and scripts may use it too.
 from __future__ import annotations
 
 import functools
+import os
+import pwd
 import shutil
 import subprocess
 from pathlib import Path
@@ -18,7 +20,9 @@ AGENT_VERSIONS = ("3.6", "3.8", "3.11", "3.13")
 def interpreter(version: str) -> Path | None:
     """A Python of that minor version, on PATH or made by pyenv; None if there is none."""
     on_path = shutil.which(f"python{version}")
-    by_pyenv = sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python3"))
+    # Tests give HOME another meaning; the account's own folder stays what it is.
+    home = Path(pwd.getpwuid(os.getuid()).pw_dir)
+    by_pyenv = sorted(home.glob(f".pyenv/versions/{version}.*/bin/python3"))
     # pyenv's own first: on PATH there may be only a shim, which works or not by a setting elsewhere.
     candidates = [*by_pyenv, *([Path(on_path)] if on_path else [])]
     return next((path for path in candidates if _version(path) == version), None)

@@ -6,6 +6,7 @@ apart; onnxruntime_perf_test times the same call.
 
 import base64
 import functools
+import os
 from typing import Any, Dict, List
 
 from device_agents.measurement import Steps
@@ -66,6 +67,9 @@ class OnnxRuntime(Runtime):
 
     def start(self) -> None:
         """Import onnxruntime."""
+        # Wheels from 1.31 on report their use to Microsoft: two threads, files in the user's ~/.cache and
+        # attempts to reach the network. This is read when the library loads; disable_telemetry_events is late.
+        os.environ["ORT_DISABLE_TELEMETRY"] = "1"
         try:
             import onnxruntime
         except ImportError as error:

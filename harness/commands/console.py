@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import sys
+
 from rich.console import Console
 from rich.markup import escape
 
 from harness.errors import BenchError
 from reports.plain_text import plain
 
-out = Console(soft_wrap=True, highlight=False)
+#: A log or a pipe has no width of its own; nothing is cut there.
+LOG_WIDTH = 1000
+
+out = Console(soft_wrap=True, highlight=False, width=None if sys.stdout.isatty() else LOG_WIDTH)
 err = Console(stderr=True, soft_wrap=True, highlight=False)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -17,7 +16,6 @@ _STYLES = {"valid": "green", "suspect": "yellow", "invalid": "red", "failed": "r
 
 #: A failure's words are longer than a table is wide; the report has all of them.
 _NOTE_LENGTH = 160
-_LOG_WIDTH = 1000
 
 
 @dataclass(frozen=True)
@@ -51,17 +49,14 @@ def show_results(results: Results) -> None:
     rows = table_rows(results)
     for device in dict.fromkeys(row.device for row in rows):
         console.out.print(f"[bold]{escape(device)}[/]")
-        table = _table([row for row in rows if row.device == device], console.out)
-        # A log has no width of its own, so there every column is shown.
-        console.out.print(table, width=None if console.out.is_terminal else _LOG_WIDTH)
+        console.out.print(_table([row for row in rows if row.device == device], console.out.width))
         console.out.print()
     for sentence in (*summary_sentences(results), *overhead_sentences(results)):
         console.out.print(escape(sentence))
 
 
-def _table(rows: Sequence[Row], target: Console) -> Table:
+def _table(rows: Sequence[Row], width: int) -> Table:
     verdicts = [_verdict(row) for row in rows]
-    width = target.width if target.is_terminal else _LOG_WIDTH
     columns = _fitting(_COLUMNS, rows, width - min(40, max(map(len, verdicts))))
     table = Table(box=None, pad_edge=False)
     for column in columns:

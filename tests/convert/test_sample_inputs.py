@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from convert.errors import DataError
+from convert.errors import InvalidModel
 from convert.inspection import ModelInfo, TensorInfo
 from convert.sample_inputs import seeded_inputs
 from tests.convert.models import info
@@ -68,6 +68,6 @@ def test_a_quantised_wide_integer_covers_its_range() -> None:
 
 @pytest.mark.parametrize("dtype", ["str", "bfloat8"])
 def test_a_type_that_cannot_be_made_up_is_refused(dtype: str) -> None:
-    with pytest.raises(DataError) as caught:
+    with pytest.raises(InvalidModel) as caught:
         made(info(("text", [1], dtype)), 1)
     assert caught.value.reason == "unsupported_dtype"
