@@ -124,6 +124,10 @@ def run(
     models = preparation.with_shapes(models, _shapes(shape))
     boards = load_boards(device or list(plan_file.devices), inventory)
     planned = cases(list(boards), models, selection)
+    if not planned:
+        raise UsageError(
+            "nothing to measure: the plan combines to no case", "give at least one of everything"
+        )
     if out is not None:
         check_folder(out)
     opened = Store.open(store)

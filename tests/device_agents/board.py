@@ -1,4 +1,4 @@
-"""This machine as a board of its own: a workspace under tmp_path and the real archive running in it."""
+"""Our machine as a board of its own: a workspace under tmp_path and the real archive running in it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from device_agents.protocol import PROTOCOL_VERSION, Event, Job, Measurement, RepetitionStarted
+from device_agents.protocol import PROTOCOL_VERSION, BlobRef, Event, Job, Measurement, RepetitionStarted
 from device_agents.workspace import Workspace
+from harness.link.agent_archive import agent_archive
 from harness.link.device_session import DeviceSession
 from harness.link.local import LocalChannel, LocalTransport
 
@@ -116,10 +117,19 @@ class Board:
         )
 
     def opened(self) -> DeviceSession:
-        """A session whose agent is there."""
-        session = self.session()
-        session.open(["null"])
-        return session
+        """A session whose agent is there already; the probe of a real `open` would take its time."""
+        self.deploy()
+        return self.session()
+
+    def deploy(self) -> Path:
+        """Put the agent there by hand."""
+        self.workspace.create()
+        agents = Path(self.workspace.root) / "agents"
+        agents.mkdir(mode=0o700, exist_ok=True)
+        agent = agents / agent_archive().file_name
+        agent.touch(mode=0o600)
+        agent.write_bytes(agent_archive().content)
+        return agent
 
     def folder_of(self, job_id: str) -> Path:
         """Where a job keeps its things."""
@@ -150,6 +160,13 @@ def job(job_id: str = "job-1", **changes: Any) -> Job:
         options={},
     )
     return plain._replace(**changes)
+
+
+def fake_job(board: Board, job_id: str = "job-1", **changes: Any) -> Job:
+    """A job of the fake runtime, which never opens its model; a job has to have one all the same."""
+    sha256 = "ab" * 32
+    Path(board.workspace.blob(sha256)).write_bytes(b"model")
+    return job(job_id, runtime="onnxruntime", artifact=[BlobRef(sha256, 5, "model.onnx")], **changes)
 
 
 def submit(session: DeviceSession, submitted: Job) -> bool:
@@ -199,6 +216,11 @@ def install_fake_runtime(site: Path) -> None:
     """Put the fake package into a folder that PYTHONPATH will name."""
     site.mkdir(parents=True, exist_ok=True)
     (site / "onnxruntime.py").write_text(_FAKE_RUNTIME)
+
+
+def names_in(folder: str) -> list[str]:
+    """What lies in a folder, sorted."""
+    return sorted(path.name for path in Path(folder).iterdir())
 
 
 class RecordingTransport:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.device_agents.board import Board, install_fake_runtime, kill_leftovers
+from tests.device_agents.board import QUICK, Board, install_fake_runtime, job, kill_leftovers, run
 
 
 @pytest.fixture
@@ -17,6 +17,17 @@ def board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Board]:
     made = Board(tmp_path)
     yield made
     kill_leftovers(made)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Board:
+    """A board whose job `job-1`, two repetitions of the null runtime, went well. Leave it as it is."""
+    folder = tmp_path_factory.mktemp("finished")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(folder / "home"))
+        made = Board(folder)
+        run(made.opened(), job(measurement=QUICK._replace(repetitions=2)))
+    return made
 
 
 @pytest.fixture

@@ -179,7 +179,9 @@ def test_precision_does_not_count_before_the_minimum_of_time() -> None:
 
 def test_a_restless_series_stops_by_time() -> None:
     rng = random.Random(1)
-    samples = measured((rng.randint(MS, 3 * MS) for _ in itertools.count()), median_ci_width=0.001, max_time_s=2)
+    samples = measured(
+        (rng.randint(MS, 3 * MS) for _ in itertools.count()), median_ci_width=0.001, max_time_s=2
+    )
     assert samples.stopped_by == "max_time"
     assert 2.0 <= samples.loop_s < 2.0 + 3 * BLOCK_S
 

@@ -55,7 +55,7 @@ def values_of(annotation: Any) -> st.SearchStrategy[Any]:
 
 
 @pytest.mark.parametrize("name", sorted(MESSAGES))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(data=st.data())
 def test_every_message_arrives_as_it_was_sent(name: str, data: st.DataObject) -> None:
     message = data.draw(values_of(MESSAGES[name]))
@@ -99,14 +99,13 @@ def test_a_mistyped_key_is_named(message: Any, field: str, wrong: object) -> Non
 
 
 def test_a_whole_number_will_do_for_seconds() -> None:
-    assert decode(b'{"type":"ended","time":3,"outcome":"ok","failure_class":null,"reason":null,"message":null}')
+    assert decode(encode(ENDED).replace(b"1.5", b"3")) == ENDED._replace(time=3.0)
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "1" + "0" * 400])
 def test_a_number_that_is_no_time_is_refused(number: str) -> None:
-    line = f'{{"type":"ended","time":{number},"outcome":"ok","failure_class":null,"reason":null,"message":null}}'
     with pytest.raises(ProtocolError):
-        decode(line.encode())
+        decode(encode(ENDED).replace(b"1.5", number.encode()))
 
 
 def test_half_a_surrogate_pair_becomes_a_question_mark() -> None:
@@ -183,7 +182,7 @@ def test_other_pythons_read_and_write_the_same_lines(version: str) -> None:
         "from device_agents.protocol import ProtocolError, decode, encode\n"
         "for line in sys.stdin.buffer:\n"
         "    sys.stdout.buffer.write(encode(decode(line)))\n"
-        "for wrong in (b'{\"type\":\"blob\",\"have\":true,\"complete\":true}', b'\\xff', b'[' * 100000):\n"
+        'for wrong in (b\'{"type":"blob","have":true,"complete":true}\', b\'\\xff\', b\'[\' * 100000):\n'
         "    try:\n"
         "        decode(wrong)\n"
         "    except ProtocolError:\n"
@@ -213,7 +212,7 @@ def _sample(annotation: Any, rng: random.Random) -> Any:
     if hasattr(annotation, "_fields"):
         return annotation(*(_sample(kind, rng) for kind in annotation.__annotations__.values()))
     samples: dict[type, list[Any]] = {
-        str: ["", "Größe 🦀\n\"\\\t\0", "a" * 64],
+        str: ["", 'Größe 🦀\n"\\\t\0', "a" * 64],
         int: [0, -1, 2**63 - 1, 10**15 + 1],
         float: [0.1, 1e-9, 1.7976931348623157e308, math.pi, 1767225600.123456],
         bool: [True, False],

@@ -18,6 +18,7 @@ import pytest
 from device_agents import workspace as workspace_module
 from device_agents.protocol import BlobRef
 from device_agents.workspace import Workspace, WorkspaceError, hold, is_locked
+from tests.device_agents.board import names_in
 
 CONTENT = bytes(range(256)) * 40
 SHA = hashlib.sha256(CONTENT).hexdigest()
@@ -66,7 +67,7 @@ def test_what_came_before_the_cut_is_not_sent_again(workspace: Workspace, cut: i
         assert part.tell() == cut
         part.write(CONTENT[cut:])
         workspace.finish_blob(SHA, len(CONTENT), part)
-    assert os.listdir(workspace.blobs) == [SHA]
+    assert names_in(workspace.blobs) == [SHA]
 
 
 def test_a_part_longer_than_the_blob_is_begun_anew(workspace: Workspace) -> None:
@@ -80,7 +81,7 @@ def test_a_wrong_hash_removes_the_part(workspace: Workspace) -> None:
     with pytest.raises(WorkspaceError) as error:
         receive(workspace, CONTENT[:-1] + b"!", SHA)
     assert reason(error) == "hash_mismatch"
-    assert os.listdir(workspace.blobs) == []
+    assert names_in(workspace.blobs) == []
 
 
 def test_a_blob_larger_than_the_disk_is_refused_and_nothing_is_left(workspace: Workspace) -> None:
@@ -89,7 +90,7 @@ def test_a_blob_larger_than_the_disk_is_refused_and_nothing_is_left(workspace: W
     with pytest.raises(WorkspaceError, match="do not fit") as error, workspace.partial_blob(SHA, 1 << 60):
         pass
     assert reason(error) == "disk_full"
-    assert os.listdir(workspace.blobs) == []
+    assert names_in(workspace.blobs) == []
 
 
 def test_what_a_second_sender_finds_complete_it_need_not_send(workspace: Workspace) -> None:
@@ -99,7 +100,7 @@ def test_what_a_second_sender_finds_complete_it_need_not_send(workspace: Workspa
     def second() -> None:
         with workspace.partial_blob(SHA, len(CONTENT)) as part:
             found.append(part.tell())
-            assert os.path.samestat(os.fstat(part.fileno()), os.stat(workspace.blob(SHA) + ".part"))
+            assert os.path.samestat(os.fstat(part.fileno()), Path(workspace.blob(SHA) + ".part").stat())
 
     with workspace.partial_blob(SHA, len(CONTENT)) as part:
         waiting = threading.Thread(target=second)
@@ -112,14 +113,16 @@ def test_what_a_second_sender_finds_complete_it_need_not_send(workspace: Workspa
     assert Path(workspace.blob(SHA)).read_bytes() == CONTENT
 
 
-def test_the_least_recently_used_blobs_go_first(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_least_recently_used_blobs_go_first(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(workspace_module, "BLOB_BUDGET_BYTES", 250)
     old, used, newer = (receive(workspace, bytes([i]) * 80) for i in range(3))
     for age, sha in ((300, old), (200, used), (100, newer)):
         os.utime(workspace.blob(sha), (time.time() - age, time.time() - age))
     assert workspace.missing([BlobRef(used, 80, "m")]) == []  # marks it as used now
     newest = receive(workspace, b"n" * 80)
-    assert set(os.listdir(workspace.blobs)) == {newer, used, newest}
+    assert names_in(workspace.blobs) == sorted([newer, used, newest])
 
 
 def test_the_blob_that_just_came_stays_even_if_it_alone_is_over_the_budget(
@@ -128,10 +131,12 @@ def test_the_blob_that_just_came_stays_even_if_it_alone_is_over_the_budget(
     monkeypatch.setattr(workspace_module, "BLOB_BUDGET_BYTES", 100)
     receive(workspace, b"o" * 80)
     newest = receive(workspace, b"n" * 180)
-    assert os.listdir(workspace.blobs) == [newest]
+    assert names_in(workspace.blobs) == [newest]
 
 
-@pytest.mark.parametrize("name", ["", "..", SHA[:-1], SHA + "0", SHA.upper(), "../" + SHA[3:], SHA[:-1] + "\0"])
+@pytest.mark.parametrize(
+    "name", ["", "..", SHA[:-1], SHA + "0", SHA.upper(), "../" + SHA[3:], SHA[:-1] + "\0"]
+)
 def test_a_blob_has_a_hash_for_a_name_and_nothing_else(workspace: Workspace, name: str) -> None:
     with pytest.raises(WorkspaceError) as error:
         workspace.blob(name)
@@ -141,7 +146,9 @@ def test_a_blob_has_a_hash_for_a_name_and_nothing_else(workspace: Workspace, nam
 # --- jobs -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("job_id", ["", ".", "..", ".hidden", "a/b", "../x", "/etc", "a b", "a\0b", "a\nb", "*"])
+@pytest.mark.parametrize(
+    "job_id", ["", ".", "..", ".hidden", "a/b", "../x", "/etc", "a b", "a\0b", "a\nb", "*"]
+)
 def test_a_job_id_is_a_plain_name(workspace: Workspace, job_id: str) -> None:
     with pytest.raises(WorkspaceError) as error:
         workspace.job(job_id)
@@ -158,9 +165,9 @@ def test_clean_keeps_running_jobs_and_says_what_it_freed(workspace: Workspace) -
     assert lock is not None
     with lock:
         assert workspace.clean() == len(CONTENT) + 8
-        assert os.listdir(workspace.jobs) == ["running"]
+        assert names_in(workspace.jobs) == ["running"]
         assert (running / "result" / "samples").exists()
-    assert os.listdir(workspace.blobs) == []
+    assert names_in(workspace.blobs) == []
 
 
 def test_a_running_jobs_links_outlive_its_blob(workspace: Workspace) -> None:
@@ -182,12 +189,12 @@ def test_jobs_of_last_month_are_removed_and_running_ones_never(workspace: Worksp
         os.utime(workspace.job(name), (long_ago, long_ago))
     with lock:
         workspace.remove_old_jobs()
-    assert set(os.listdir(workspace.jobs)) == {"old-and-running", "new"}
+    assert names_in(workspace.jobs) == sorted(["old-and-running", "new"])
 
 
 def test_everything_belongs_to_its_user_alone(workspace: Workspace) -> None:
     receive(workspace, CONTENT)
-    os.makedirs(workspace.job("job"))
+    Path(workspace.job("job")).mkdir()
     for lock in (hold(workspace.job("job")), workspace.try_board("job")):
         assert lock is not None
         lock.close()
@@ -239,7 +246,9 @@ def test_the_board_is_free_when_its_holder_dies(workspace: Workspace) -> None:
         "lock = Workspace(sys.argv[2]).try_board('other')\n"
         "print('held', flush=True); time.sleep(60)\n"
     )
-    with subprocess.Popen([sys.executable, "-c", code, ROOT, workspace.root], stdout=subprocess.PIPE) as holder:
+    with subprocess.Popen(
+        [sys.executable, "-c", code, ROOT, workspace.root], stdout=subprocess.PIPE
+    ) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"held\n"
         assert (workspace.holder() or ("", 0))[0] == "other"
@@ -254,7 +263,7 @@ def test_the_board_is_free_when_its_holder_dies(workspace: Workspace) -> None:
 
 def test_looking_whether_a_job_runs_never_keeps_its_supervisor_from_starting(workspace: Workspace) -> None:
     folder = workspace.job("job")
-    os.makedirs(folder)
+    Path(folder).mkdir()
     stop = threading.Event()
 
     def look() -> None:

@@ -1,0 +1,271 @@
+"""Facts and sensors of recorded boards (tests/captures), and of files that say nothing sensible."""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+
+import pytest
+
+from device_agents import device_facts, memory, telemetry
+from device_agents.boards import generic_linux
+from device_agents.boards.generic_linux import LinuxFiles
+from device_agents.protocol import DeviceFacts, TelemetrySample, decode, encode
+from device_agents.telemetry import CpuTimes
+
+CAPTURES = Path(__file__).parents[1] / "captures"
+
+
+def capture(name: str) -> LinuxFiles:
+    return LinuxFiles(str(CAPTURES / name))
+
+
+def tree(root: Path, **files: bytes | str | None) -> LinuxFiles:
+    """A made-up board: `/` written as `__`; None makes a folder where the file should be."""
+    for name, content in files.items():
+        path = root / name.replace("__", "/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if content is None:
+            path.mkdir()
+        else:
+            path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return LinuxFiles(str(root))
+
+
+def test_every_capture_tells_its_origin() -> None:
+    assert all((folder / "README.md").is_file() for folder in CAPTURES.iterdir() if folder.is_dir())
+
+
+# --- facts ----------------------------------------------------------------------------------------
+
+
+def test_a_raspberry_pi_4_names_itself() -> None:
+    facts = device_facts.collect(capture("raspberry-pi-4"))
+    assert facts == DeviceFacts(
+        board="Raspberry Pi 4 Model B Rev 1.4",
+        cpu_model="Cortex-A72",
+        cpu_count=os.cpu_count(),
+        cpu_max_mhz=1800.0,
+        cpu_features="fp asimd evtstrm crc32 cpuid",
+        machine=platform.machine(),
+        os="Debian GNU/Linux 12 (bookworm)",
+        kernel=platform.release(),
+        python=platform.python_version(),
+        memory_bytes=3884360 * 1024,
+        swap_bytes=102396 * 1024,
+        governor="ondemand",
+        boot_id="3f2504e0-4f89-41d3-9a0c-0305e82c3301",
+        hostname=platform.node(),
+        virtualization=None,
+    )
+
+
+def test_a_virtual_machine_is_recognised_and_the_rest_is_absent() -> None:
+    facts = device_facts.collect(capture("x86-vm"))
+    assert facts.cpu_model == "AMD EPYC"
+    assert facts.virtualization == "virtual machine"
+    assert facts.swap_bytes == 0  # it has none and says so
+    assert (facts.board, facts.governor, facts.cpu_max_mhz) == (None, None, None)
+
+
+def test_of_an_empty_root_only_python_knows_anything() -> None:
+    facts = device_facts.collect(capture("empty"))
+    absent = [name for name, value in facts._asdict().items() if value is None]
+    known = {"cpu_count", "machine", "kernel", "python", "hostname"}
+    assert set(absent) | known | {"cpu_model", "os"} == set(DeviceFacts._fields)
+    assert decode(encode(telemetry.sample("before", capture("empty")))).phase == "before"
+
+
+def test_a_pc_is_named_by_its_firmware(tmp_path: Path) -> None:
+    dmi = "sys__class__dmi__id__"
+    files = tree(tmp_path, **{f"{dmi}sys_vendor": "Dell Inc.\n", f"{dmi}product_name": "XPS\n"})
+    assert device_facts.collect(files).board == "Dell Inc. XPS"
+
+
+def test_a_hypervisor_with_a_name_is_called_by_it(tmp_path: Path) -> None:
+    assert device_facts.collect(tree(tmp_path, sys__hypervisor__type="xen\n")).virtualization == "xen"
+
+
+# --- sensors --------------------------------------------------------------------------------------
+
+
+def test_the_sensors_of_a_raspberry_pi_4() -> None:
+    sample = telemetry.sample("running", capture("raspberry-pi-4"))
+    assert sample == TelemetrySample(
+        time=sample.time,
+        phase="running",
+        temperature_c=48.312,
+        cpu_mhz=1500.0,  # the fastest core
+        cpu_mhz_limit=1500.0,
+        governor="ondemand",
+        throttled=False,
+        under_voltage=False,
+        throttle_count=None,
+        load_1m=sample.load_1m,
+        memory_available_bytes=3401876 * 1024,
+        swapped_pages=42,
+        power_w=None,
+    )
+
+
+def test_a_virtual_machine_has_no_sensors() -> None:
+    sample = telemetry.sample("running", capture("x86-vm"))
+    assert sample[2:9] == (None,) * 7
+    assert sample.swapped_pages == 0
+
+
+def test_processes_killed_for_lack_of_memory_are_counted() -> None:
+    assert telemetry.oom_kills(capture("raspberry-pi-4")) == 3
+    assert telemetry.oom_kills(capture("empty")) is None
+
+
+def test_time_at_work_and_time_stolen() -> None:
+    hz = os.sysconf("SC_CLK_TCK")
+    assert telemetry.cpu_times(capture("raspberry-pi-4")) == CpuTimes((10000 + 200 + 3000 + 100) / hz, 0.0)
+    stolen = telemetry.cpu_times(capture("x86-vm"))
+    assert stolen is not None
+    assert stolen.steal_s == 64 / hz
+    assert telemetry.cpu_times(capture("empty")) is None
+
+
+def test_the_hottest_zone_counts_and_zones_that_mean_nothing_do_not(tmp_path: Path) -> None:
+    zones = {"CPU-therm": 41_000, "GPU-therm": 43_500, "PMIC-Die": 100_000, "CV0-therm": -256_000}
+    files = tree(
+        tmp_path,
+        **{f"sys__class__thermal__thermal_zone{i}__type": kind for i, kind in enumerate(zones)},
+        **{f"sys__class__thermal__thermal_zone{i}__temp": str(t) for i, t in enumerate(zones.values())},
+    )
+    assert generic_linux.temperature_c(files) == 43.5
+
+
+def test_a_cooling_device_at_work_is_throttling(tmp_path: Path) -> None:
+    files = tree(
+        tmp_path,
+        sys__class__thermal__cooling_device0__type="cpufreq-cpu0",
+        sys__class__thermal__cooling_device0__cur_state="0",
+        sys__class__thermal__cooling_device1__type="thermal-throttle-alert",
+        sys__class__thermal__cooling_device1__cur_state="2",
+    )
+    assert generic_linux.cooling_active(files) is True
+
+
+def test_a_fan_is_no_throttling(tmp_path: Path) -> None:
+    files = tree(
+        tmp_path,
+        sys__class__thermal__cooling_device0__type="pwm-fan",
+        sys__class__thermal__cooling_device0__cur_state="3",
+    )
+    assert generic_linux.cooling_active(files) is None
+
+
+def test_throttle_counts_of_all_cores_are_added(tmp_path: Path) -> None:
+    cpu = "sys__devices__system__cpu__cpu"
+    files = tree(
+        tmp_path,
+        **{
+            f"{cpu}0__thermal_throttle__core_throttle_count": "2\n",
+            f"{cpu}0__thermal_throttle__package_throttle_count": "5\n",
+            f"{cpu}11__thermal_throttle__core_throttle_count": "1\n",
+        },
+    )
+    assert generic_linux.throttle_count(files) == 8
+
+
+def test_different_governors_are_all_named(tmp_path: Path) -> None:
+    cpu = "sys__devices__system__cpu__cpu"
+    names = {0: "schedutil", 1: "schedutil", 4: "performance"}
+    files = tree(tmp_path, **{f"{cpu}{i}__cpufreq__scaling_governor": name for i, name in names.items()})
+    assert generic_linux.governor(files) == "performance,schedutil"
+
+
+def test_an_alarm_of_another_monitor_is_not_the_supply(tmp_path: Path) -> None:
+    files = tree(
+        tmp_path,
+        sys__class__hwmon__hwmon0__name="nvme",
+        sys__class__hwmon__hwmon0__in0_lcrit_alarm="1",
+        sys__class__hwmon__hwmon7__name="rpi_volt\n",
+        sys__class__hwmon__hwmon7__in0_lcrit_alarm="1\n",
+    )
+    assert generic_linux.under_voltage(files) is True
+
+
+HOSTILE = {"empty": b"", "not UTF-8": b"\xff\xfe\x80", "a folder": None, "words": b"n/a", "NULs": b"\0\0\0"}
+
+
+@pytest.mark.parametrize("content", HOSTILE.values(), ids=HOSTILE)
+def test_a_file_that_says_nothing_sensible_is_absent(tmp_path: Path, content: bytes | None) -> None:
+    cpu = "sys__devices__system__cpu__cpu0__cpufreq__"
+    files = tree(
+        tmp_path,
+        **{
+            "proc__meminfo": content,
+            "proc__vmstat": content,
+            "proc__stat": content,
+            f"{cpu}scaling_cur_freq": content,
+            f"{cpu}scaling_max_freq": content,
+            f"{cpu}cpuinfo_max_freq": content,
+            "sys__class__thermal__thermal_zone0__temp": content,
+            "sys__class__thermal__cooling_device0__type": "cpufreq",
+            "sys__class__thermal__cooling_device0__cur_state": content,
+            "sys__class__hwmon__hwmon0__name": "rpi_volt",
+            "sys__class__hwmon__hwmon0__in0_lcrit_alarm": content,
+        },
+    )
+    sample = telemetry.sample("before", files)
+    assert sample[2:9] == (None,) * 7
+    assert (sample.memory_available_bytes, sample.swapped_pages) == (None, None)
+    facts = device_facts.collect(files)
+    assert (facts.memory_bytes, facts.swap_bytes, facts.cpu_max_mhz) == (None, None, None)
+    assert (telemetry.cpu_times(files), telemetry.oom_kills(files)) == (None, None)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "cpu a b c d e f g h",
+        "cpu  1 2 3",
+        "intr 1 2 3 4 5 6 7 8",
+        "cpu 1 2 3 4 5 6 ² 8",
+        "cpu -1 2 3 4 5 6 7 8",
+    ],
+)
+def test_processor_times_of_another_form_are_absent(tmp_path: Path, line: str) -> None:
+    assert telemetry.cpu_times(tree(tmp_path, proc__stat=line)) is None
+
+
+def test_a_number_in_other_digits_is_no_number(tmp_path: Path) -> None:
+    files = tree(tmp_path, proc__meminfo="MemTotal: ² kB\n", proc__vmstat="pswpin ³\noom_kill ²\n")
+    assert device_facts.collect(files).memory_bytes is None
+    assert telemetry.oom_kills(files) is None
+
+
+# --- memory of the process itself -----------------------------------------------------------------
+
+
+def test_the_memory_of_this_process_is_read_and_its_peak_starts_anew() -> None:
+    before = memory.read()
+    ballast = bytearray(64 << 20)
+    for at in range(0, len(ballast), 4096):
+        ballast[at] = 1
+    full = memory.read()
+    assert full.rss is not None
+    assert before.rss is not None
+    assert full.rss - before.rss > 60 << 20
+    del ballast
+    assert memory.reset_peak()
+    after = memory.read()
+    assert after.peak_rss is not None
+    assert after.pss is not None
+    assert after.peak_rss < full.rss
+    assert after.pss <= (after.rss or 0)
+
+
+def test_mapped_files_may_be_called_anything(tmp_path: Path) -> None:
+    """JetPack 4: no smaps_rollup, and Python 3.6 without a locale takes every file for ASCII."""
+    smaps = tmp_path / "smaps"
+    smaps.write_bytes(
+        b"00400000-00452000 r-xp 00000000 08:02 173521 /home/jos\xe9/model.onnx\nPss: 10 kB\n"
+        b"00651000-00652000 r--p 00051000 08:02 173521 /home/\xff/lib.so\nPss: 5 kB\n"
+    )
+    assert memory._kib_fields(str(smaps), add=True) == {"Pss": 15 * 1024}

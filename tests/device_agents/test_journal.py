@@ -1,0 +1,126 @@
+"""The journal: what a follower reads while it grows, after cuts, and when nobody writes any more."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from device_agents import journal
+from device_agents.journal import Journal, follow
+from device_agents.protocol import MAX_LINE_BYTES, JobEnded, JobWaiting, decode, encode
+from device_agents.workspace import hold
+
+LINES = [encode(JobWaiting(float(i), f"job-{i}", 0.0)) for i in range(5)]
+END = encode(JobEnded(9.0, "ok", None, None, None))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> str:
+    (tmp_path / "journal.jsonl").touch()
+    return str(tmp_path)
+
+
+def write(folder: str, content: bytes) -> None:
+    Path(folder, "journal.jsonl").write_bytes(content)
+
+
+def read(folder: str) -> bytes:
+    return Path(folder, "journal.jsonl").read_bytes()
+
+
+def no_sleep(_seconds: float) -> None:
+    raise AssertionError("there was something to tell without waiting")
+
+
+def test_a_follower_sees_whole_lines_only_however_they_are_written(folder: str) -> None:
+    content = b"".join(LINES) + END
+    supervisor = hold(folder)
+    assert supervisor is not None
+    out = os.open(Path(folder, "journal.jsonl"), os.O_WRONLY | os.O_APPEND)
+    rest = iter(range(len(content)))
+
+    def write_one_byte(_seconds: float) -> None:
+        at = next(rest)
+        os.write(out, content[at : at + 1])
+
+    with supervisor:
+        pieces = list(follow(folder, 0, write_one_byte))
+    os.close(out)
+    assert pieces == [*LINES, END]
+
+
+def test_a_line_as_long_as_lines_may_be_is_followed(folder: str) -> None:
+    empty = len(encode(JobEnded(9.0, "ok", None, None, "")))
+    long = encode(JobEnded(9.0, "ok", None, None, "x" * (MAX_LINE_BYTES - empty)))
+    write(folder, LINES[0] + long)
+    assert b"".join(follow(folder, 0, no_sleep)) == LINES[0] + long
+
+
+def test_a_job_whose_supervisor_is_gone_is_ended_once(folder: str) -> None:
+    write(folder, b"".join(LINES))
+    told = b"".join(follow(folder, len(LINES[0]), no_sleep))
+    assert told.startswith(b"".join(LINES[1:]))
+    end = decode(told.splitlines()[-1])
+    assert (end.outcome, end.failure_class, end.reason) == ("failed", "infrastructure", "supervisor_died")
+    before = read(folder)
+    assert b"".join(follow(folder, 0, no_sleep)) == before
+    assert read(folder) == before
+
+
+def test_half_a_line_of_a_dead_supervisor_is_dropped(folder: str) -> None:
+    write(folder, LINES[0] + LINES[1][:-5])
+    lines = b"".join(follow(folder, 0, no_sleep)).splitlines(keepends=True)
+    assert lines[0] == LINES[0]
+    assert [json.loads(line)["type"] for line in lines] == ["waiting", "ended"]
+
+
+def test_an_empty_journal_of_a_dead_supervisor_gets_its_end(folder: str) -> None:
+    (end,) = follow(folder, 0, no_sleep)
+    assert decode(end).reason == "supervisor_died"
+
+
+def test_lines_that_a_power_cut_took_back_leave_the_end_to_tell(folder: str) -> None:
+    """What a controller has seen already may never have reached the card."""
+    write(folder, LINES[0])
+    (end,) = follow(folder, 100_000, no_sleep)
+    assert decode(end).reason == "supervisor_died"
+
+
+def test_from_the_end_on_there_is_nothing_more(folder: str) -> None:
+    write(folder, LINES[0] + END)
+    assert list(follow(folder, len(LINES[0] + END), no_sleep)) == []
+
+
+def test_a_follower_waits_while_somebody_else_ends_the_job(folder: str) -> None:
+    write(folder, LINES[0])
+    other = hold(folder)
+    assert other is not None
+
+    def let_go(_seconds: float) -> None:
+        other.close()
+
+    told = list(follow(folder, len(LINES[0]), let_go))
+    assert [decode(line).reason for line in told] == ["supervisor_died"]
+
+
+@pytest.fixture
+def writer(folder: str) -> Iterator[Journal]:
+    yield Journal(folder)
+
+
+def test_what_is_written_is_appended_line_by_line(folder: str, writer: Journal) -> None:
+    writer.write(JobWaiting(0.0, "job-0", 0.0))
+    writer.write_line(LINES[1])
+    writer.sync()
+    assert read(folder) == LINES[0] + LINES[1]
+
+
+def test_words_in_a_message_are_no_end() -> None:
+    line = encode(JobWaiting(1.0, '"type":"ended"', 0.0))
+    assert not journal.ended(line)
+    assert journal.ended(line + END)
+    assert not journal.ended(END + line)

@@ -1,0 +1,428 @@
+"""Runs over several boards: what fails, what is tried again, what is kept. Sessions are played back."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from device_agents.protocol import (
+    BlobRef,
+    Event,
+    Job,
+    JobEnded,
+    JobWaiting,
+    ProbeReply,
+    RepetitionEnded,
+    RuntimeStatus,
+)
+from harness.campaign import MAX_RETRIES, Campaign, CampaignSettings
+from harness.errors import (
+    AccessDenied,
+    AgentError,
+    CaseError,
+    ConversionFailed,
+    LinkLost,
+    ModelError,
+    Unreachable,
+)
+from harness.models import BenchModel
+from harness.plan import PlannedCase
+from harness.preparation import Preparation, Workload
+from harness.store import Store, case_key
+from profiles.measurement import measurement_profile
+from reports.record import Case, Record
+from tests.harness.conftest import RUN
+from tests.harness.events import FACTS, ResultFiles, beginning, loaded, well
+
+RUN_ID = RUN.id
+MS = 1_000_000
+AVAILABLE = RuntimeStatus("null", True, "1", None, None, {})
+
+#: What a job tells on its board; an error is raised where it stands.
+Play = Sequence[Event | Exception]
+
+
+@dataclass
+class PlayedSession:
+    """A board that plays back a job for every one that is submitted."""
+
+    device: str
+    folder: Path
+    #: Played one after the other; the last one for all jobs that come after.
+    plays: list[Play | Callable[[], Iterator[Event]]]
+    runtimes: list[RuntimeStatus] = field(default_factory=lambda: [AVAILABLE])
+    unreachable: CaseError | None = None
+    #: Jobs the board knows from an earlier run.
+    known: set[str] = field(default_factory=set)
+    submitted: list[Job] = field(default_factory=list)
+    cancelled: list[str] = field(default_factory=list)
+    closed: bool = False
+
+    def open(self, runtimes: Sequence[str]) -> ProbeReply:
+        if self.unreachable is not None:
+            raise self.unreachable
+        return ProbeReply(1, FACTS, self.runtimes, "/w", None, None, None)
+
+    def submit(self, job: Job, blobs: object, on_progress: object) -> bool:
+        self.submitted.append(job)
+        return job.job_id not in self.known
+
+    def follow(self, job_id: str) -> Iterator[Event]:
+        play = self.plays.pop(0) if len(self.plays) > 1 else self.plays[0]
+        if callable(play):
+            yield from play()
+            return
+        for event in play:
+            if isinstance(event, Exception):
+                raise event
+            yield event
+
+    def fetch(self, job_id: str, file: BlobRef, target: Path) -> None:
+        target.write_bytes((self.folder / file.name).read_bytes())
+
+    def cancel(self, job_id: str) -> None:
+        self.cancelled.append(job_id)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Notes:
+    """An observer that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[Any, ...]] = []
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *what: self.told.append((name, *what))
+
+    def of(self, name: str) -> list[tuple[Any, ...]]:
+        return [what[1:] for what in self.told if what[0] == name]
+
+
+class FixedPreparation(Preparation):
+    """Makes every workload but those that are said to fail."""
+
+    def __init__(self, failures: dict[str, CaseError]) -> None:
+        self._failures = failures
+
+    def workload(self, model: BenchModel | None, runtime: str, precision: str, batch_size: int) -> Workload:
+        if precision in self._failures:
+            raise self._failures[precision]
+        return Workload(notes=("shapes were guessed",))
+
+
+@dataclass
+class Lab:
+    """Everything a campaign needs, and what came out of it."""
+
+    store: Store
+    folder: Path
+    notes: Notes = field(default_factory=Notes)
+    sessions: dict[str, PlayedSession] = field(default_factory=dict)
+    failures: dict[str, CaseError] = field(default_factory=dict)
+
+    def board(self, name: str, *plays: Any, **more: Any) -> PlayedSession:
+        self.sessions[name] = PlayedSession(name, self.folder, list(plays) or [self.good()], **more)
+        return self.sessions[name]
+
+    def good(self) -> list[Event]:
+        """A job that goes well."""
+        taken = ResultFiles(self.folder).samples(0, [MS], [MS] * 20, [MS] * 20)
+        return [*beginning(), loaded(), taken, *well()]
+
+    def open_session(self, name: str) -> Any:
+        return self.sessions[name]
+
+    def run(self, planned: list[PlannedCase], finished: frozenset[str] = frozenset()) -> bool:
+        settings = CampaignSettings(RUN_ID, measurement_profile("quick"), 0.0)
+        campaign = Campaign(
+            settings, self.store, FixedPreparation(self.failures), self.open_session, self.notes
+        )
+        return campaign.run(planned, finished)
+
+    def records(self) -> dict[Case, Record]:
+        return {record.case: record for record in self.store.results(RUN_ID).records}
+
+
+@pytest.fixture
+def lab(tmp_path: Path, store: Store) -> Lab:
+    return Lab(store, tmp_path)
+
+
+def planned(device: str = "pi", asked: bool = False, **changes: Any) -> PlannedCase:
+    case = replace(Case(device, "net", "null", "fp32"), **changes)
+    return PlannedCase(case, None, runtime_asked=asked, precision_asked=asked)
+
+
+def failed(reason: str, failure_class: str = "infrastructure") -> list[Event]:
+    return [JobEnded(2.0, "failed", failure_class, reason, f"it was {reason}")]
+
+
+def reasons(record: Record) -> list[str]:
+    """Why each attempt failed, the last one included."""
+    last = [] if record.failure is None else [record.failure.reason]
+    return [attempt.failure.reason for attempt in record.attempts] + last
+
+
+# --- boards ---------------------------------------------------------------------------------------
+
+
+def test_a_case_that_goes_well_is_saved_with_its_samples(lab: Lab) -> None:
+    session = lab.board("pi")
+    item = planned()
+    assert lab.run([item])
+    (record,) = lab.records().values()
+    assert (record.status, record.attempts) == ("ok", ())
+    assert record.job_id == session.submitted[0].job_id
+    assert lab.store.samples(RUN_ID, item.case)["latency"][0].tolist() == [MS] * 20
+    assert session.closed
+
+
+def test_a_board_that_cannot_be_reached_fails_its_own_cases_only(lab: Lab) -> None:
+    lab.board("dead", unreachable=Unreachable("dead: no connection", "switch it on"))
+    lab.board("pi")
+    cases = [planned("dead", batch_size=1), planned("dead", batch_size=2), planned("pi")]
+    assert lab.run(cases)
+    outcomes = {(case.device, case.batch_size): reasons(record) for case, record in lab.records().items()}
+    assert outcomes == {("dead", 1): ["unreachable"], ("dead", 2): ["unreachable"], ("pi", 1): []}
+
+
+def test_boards_are_measured_beside_each_other(lab: Lab) -> None:
+    """Either job ends only once the other has begun."""
+    both = threading.Barrier(2, timeout=10)
+
+    def meet() -> Iterator[Event]:
+        both.wait()
+        yield from lab.good()
+
+    lab.board("a", meet)
+    lab.board("b", meet)
+    assert lab.run([planned("a"), planned("b")])
+    assert {record.status for record in lab.records().values()} == {"ok"}
+
+
+def test_the_cases_of_a_board_follow_each_other_in_the_plans_order(lab: Lab) -> None:
+    session = lab.board("pi")
+    lab.run([planned(batch_size=size) for size in (4, 1, 2)])
+    assert [job.batch_size for job in session.submitted] == [4, 1, 2]
+
+
+def test_what_is_finished_already_is_not_measured_again(lab: Lab) -> None:
+    session = lab.board("pi")
+    done, todo = planned(batch_size=1), planned(batch_size=2)
+    assert lab.run([done, todo], frozenset({case_key(done.case)}))
+    assert [job.batch_size for job in session.submitted] == [2]
+
+
+# --- trying again ---------------------------------------------------------------------------------
+
+
+def test_a_passing_failure_is_tried_again_and_its_attempt_kept(lab: Lab) -> None:
+    session = lab.board("pi", [*beginning(), LinkLost("gone")], failed("supervisor_died"), lab.good())
+    lab.run([planned()])
+    (record,) = lab.records().values()
+    assert record.status == "ok"
+    assert reasons(record) == ["link_lost", "supervisor_died"]
+    assert len({job.job_id for job in session.submitted}) == 3
+    assert [why for _, why in lab.notes.of("retrying")] == ["gone", "it was supervisor_died"]
+
+
+def test_a_failure_that_does_not_pass_is_tried_twice_more_and_no_further(lab: Lab) -> None:
+    session = lab.board("pi", [LinkLost("gone")])
+    lab.run([planned(batch_size=1)])
+    (record,) = lab.records().values()
+    assert reasons(record) == ["link_lost"] * (1 + MAX_RETRIES)
+    assert len(session.submitted) == 3
+    assert MAX_RETRIES == 2
+
+
+@pytest.mark.parametrize(
+    "play",
+    [
+        failed("board_busy"),
+        failed("disk_full"),
+        [AccessDenied("no")],
+        [AgentError("no", reason="no_python")],
+        failed("crashed", "runtime"),
+        failed("deadline", "timeout"),
+    ],
+    ids=["busy", "full", "denied", "no python", "crashed", "deadline"],
+)
+def test_a_lasting_failure_is_not_tried_again(lab: Lab, play: Play) -> None:
+    session = lab.board("pi", play)
+    lab.run([planned()])
+    assert len(session.submitted) == 1
+    (record,) = lab.records().values()
+    assert (record.status, record.attempts) == ("failed", ())
+
+
+def test_a_failed_case_does_not_stop_the_next(lab: Lab) -> None:
+    lab.board("pi", failed("crashed", "runtime"), lab.good())
+    lab.run([planned(batch_size=1), planned(batch_size=2)])
+    assert [record.status for record in lab.records().values()] == ["failed", "ok"]
+
+
+# --- resuming -------------------------------------------------------------------------------------
+
+
+def test_the_same_case_of_the_same_run_is_the_same_job(lab: Lab) -> None:
+    first = lab.board("pi")
+    lab.run([planned()])
+    again = lab.board("pi")
+    lab.run([planned()])
+    assert first.submitted == again.submitted
+    assert first.submitted[0].job_id.startswith(f"{RUN_ID}-")
+
+
+def test_a_job_that_went_on_while_nobody_listened_is_taken_as_it_is(lab: Lab) -> None:
+    lab.board("pi")
+    lab.run([planned()])
+    job_id = lab.sessions["pi"].submitted[0].job_id
+    session = lab.board("pi", lab.good(), known={job_id})
+    lab.run([planned()])
+    assert len(session.submitted) == 1
+    assert [record.status for record in lab.records().values()] == ["ok"]
+
+
+@pytest.mark.parametrize("old_end", ["board_busy", "cancelled", "supervisor_died"])
+def test_what_ended_an_earlier_run_is_no_attempt_of_the_resumed_one(lab: Lab, old_end: str) -> None:
+    """The board keeps a job's end for days; a resumed run asks it again instead of repeating that."""
+    first = lab.board("pi", failed("supervisor_died"))
+    lab.run([planned()])
+    known = {job.job_id for job in first.submitted}
+    assert len(known) == 3
+    session = lab.board("pi", failed(old_end), failed(old_end), failed(old_end), lab.good(), known=known)
+    lab.run([planned()])
+    (record,) = lab.records().values()
+    assert (record.status, record.attempts) == ("ok", ())
+    assert record.job_id == session.submitted[-1].job_id
+    assert record.job_id not in known
+
+
+# --- unsupported or failed ------------------------------------------------------------------------
+
+
+MISSING = RuntimeStatus("null", False, None, None, "not installed", {})
+NO_DATA = ConversionFailed("net: int8 needs calibration data", "give --calibration", "calibration_required")
+
+
+@pytest.mark.parametrize(("asked", "status"), [(True, "failed"), (False, "unsupported")])
+def test_a_runtime_that_does_not_work_is_a_failure_only_when_asked_for(
+    lab: Lab, asked: bool, status: str
+) -> None:
+    session = lab.board("pi", runtimes=[MISSING])
+    lab.run([planned(asked=asked)])
+    (record,) = lab.records().values()
+    assert (record.status, reasons(record)) == (status, ["runtime_unavailable"])
+    assert record.failure is not None
+    assert record.failure.message == "pi: null does not work there: not installed"
+    assert session.submitted == []
+
+
+@pytest.mark.parametrize(("asked", "status"), [(True, "failed"), (False, "unsupported")])
+def test_a_precision_that_cannot_be_is_a_failure_only_when_asked_for(
+    lab: Lab, asked: bool, status: str
+) -> None:
+    lab.board("pi")
+    lab.failures["int8"] = NO_DATA
+    lab.run([planned(asked=asked, precision="int8"), planned(asked=asked)])
+    by_precision = {case.precision: record for case, record in lab.records().items()}
+    assert (by_precision["int8"].status, reasons(by_precision["int8"])) == (status, ["calibration_required"])
+    assert by_precision["fp32"].status == "ok"
+
+
+def test_a_model_that_cannot_be_read_is_a_failure_asked_for_or_not(lab: Lab) -> None:
+    session = lab.board("pi")
+    lab.failures["fp32"] = ModelError("net.onnx is truncated")
+    lab.run([planned()])
+    (record,) = lab.records().values()
+    assert (record.status, reasons(record)) == ("failed", ["invalid_model"])
+    assert session.submitted == []
+
+
+def test_what_was_guessed_is_said_once(lab: Lab) -> None:
+    lab.board("pi")
+    lab.run([planned(batch_size=size) for size in (1, 2, 3)])
+    assert lab.notes.of("note") == [("shapes were guessed",)]
+
+
+# --- what a person sees ---------------------------------------------------------------------------
+
+
+def test_waiting_and_repetitions_are_told(lab: Lab) -> None:
+    end = RepetitionEnded(2.0, 0, "ok", None, None)
+    lab.board("pi", [JobWaiting(1.0, "nightly", 0.5), *lab.good()[:-2], end, *well()])
+    lab.run([planned()])
+    assert [holder for _, holder in lab.notes.of("waiting")] == ["nightly"]
+    assert [what[1:] for what in lab.notes.of("repetition_ended")] == [(1, 2), (2, 2)]
+    assert lab.notes.of("device_ready") == [
+        ("pi", "Raspberry Pi 4 Model B Rev 1.4, Cortex-A72, 4 cores, Debian GNU/Linux 12 (bookworm)")
+    ]
+
+
+# --- interruption ---------------------------------------------------------------------------------
+
+
+def ctrl_c(after: threading.Event) -> None:
+    """What a terminal does, once `after` has happened."""
+    after.wait(10)
+    time.sleep(0.02)
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_ctrl_c_cancels_the_job_and_keeps_what_is_finished(lab: Lab) -> None:
+    begun = threading.Event()
+
+    def endless() -> Iterator[Event]:
+        yield from beginning()
+        begun.set()
+        while True:
+            time.sleep(0.01)
+            yield beginning()[1]
+
+    session = lab.board("pi", lab.good(), endless)
+    cases = [planned(batch_size=size) for size in (1, 2, 3)]
+    threading.Thread(target=ctrl_c, args=(begun,)).start()
+    assert not lab.run(cases)
+    assert [case.batch_size for case in lab.records()] == [1]
+    assert session.cancelled == [session.submitted[1].job_id]
+    assert len(session.submitted) == 2
+    assert session.closed
+
+
+def test_a_second_ctrl_c_leaves_a_board_that_does_not_answer(lab: Lab) -> None:
+    begun, told, let_go = threading.Event(), threading.Event(), threading.Event()
+
+    def silent() -> Iterator[Event]:
+        begun.set()
+        let_go.wait(10)
+        yield from failed("cancelled")
+
+    lab.board("pi", silent)
+    lab.notes.note = lambda _text: told.set()  # type: ignore[attr-defined]
+    for after in (begun, told):
+        threading.Thread(target=ctrl_c, args=(after,)).start()
+    before = time.monotonic()
+    assert not lab.run([replace(planned(), model=None)])
+    assert time.monotonic() - before < 5
+    let_go.set()
+    for thread in threading.enumerate():
+        if thread.name == "device":
+            thread.join(5)
+
+
+def test_an_error_nobody_expected_is_raised_once_the_other_boards_are_done(lab: Lab) -> None:
+    lab.board("a", [ZeroDivisionError("a bug")])
+    lab.board("b")
+    with pytest.raises(ZeroDivisionError):
+        lab.run([planned("a"), planned("b")])
+    assert [case.device for case in lab.records()] == ["b"]

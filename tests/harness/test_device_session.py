@@ -1,0 +1,236 @@
+"""Conversations with an agent: real ones on this machine, and played-back ones whose link breaks anywhere."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from device_agents.protocol import BlobRef, BlobState, JobEnded, SubmitReply, encode
+from harness.errors import AgentError, BoardFull, LinkLost
+from harness.link.agent_archive import agent_archive
+from harness.link.deployment import Blob
+from harness.link.device_session import RECONNECT_PAUSES_S, DeviceSession
+from tests.device_agents.board import Board, RecordingTransport, job, names_in, run
+from tests.harness.channels import Piece, PlayedChannel, PlayedTransport
+
+
+@pytest.fixture
+def board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Board:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    return Board(tmp_path)
+
+
+# --- deployment, for real -------------------------------------------------------------------------
+
+
+def test_the_agent_is_sent_once_and_found_there_from_then_on(board: Board) -> None:
+    transport = RecordingTransport()
+    first = board.session(transport).open(["null"])
+    assert transport.verbs() == ["probe", "sh", "probe"]
+    assert transport.sent_bytes == len(agent_archive().content)
+    assert [status.available for status in first.runtimes] == [True]
+
+    transport.commands.clear()
+    transport.sent_bytes = 0
+    second = board.session(transport).open(["null"])
+    assert (transport.verbs(), transport.sent_bytes) == (["probe"], 0)
+    assert second.facts == first.facts
+    assert names_in(f"{board.workspace.root}/agents") == [agent_archive().file_name]
+
+
+def test_a_board_without_python_says_what_to_do(board: Board) -> None:
+    board.python = "python3-of-another-board"
+    with pytest.raises(AgentError, match="no 'python3-of-another-board' on the board") as error:
+        board.session().open(["null"])
+    assert error.value.reason == "no_python"
+    assert "Python 3.6 or newer" in (error.value.remedy or "")
+
+
+def test_a_python_that_cannot_start_the_agent_is_quoted(board: Board) -> None:
+    board.python = "false"
+    with pytest.raises(AgentError, match="could not start with 'false': status 1") as error:
+        board.session().open(["null"])
+    assert error.value.reason == "agent_start_failed"
+
+
+def test_a_workspace_that_cannot_be_written_is_named(board: Board, tmp_path: Path) -> None:
+    (tmp_path / "workspace").write_text("in the way")
+    with pytest.raises(AgentError, match="cannot write the agent to") as error:
+        board.session().open(["null"])
+    assert error.value.reason == "workspace_unusable"
+
+
+def test_files_are_sent_once_and_linked_into_the_job(board: Board, tmp_path: Path) -> None:
+    content = b"m" * 600_000
+    (tmp_path / "model.onnx").write_bytes(content)
+    sha256 = hashlib.sha256(content).hexdigest()
+    blob = Blob(sha256, len(content), tmp_path / "model.onnx", "model.onnx")
+    progress: list[tuple[str, int, int]] = []
+
+    def sending(of: Blob) -> Callable[[int, int], None]:
+        return lambda done, total: progress.append((of.name, done, total))
+
+    board.deploy()
+    transport = RecordingTransport()
+    session = board.session(transport)
+    wanted = job(artifact=[BlobRef(sha256, len(content), "model.onnx")])
+    assert session.submit(wanted, {sha256: blob}, sending)
+    assert transport.verbs() == ["submit", "put", "submit"]
+    assert progress[-1] == ("model.onnx", len(content), len(content))
+    assert (board.folder_of("job-1") / "artifact" / "model.onnx").read_bytes() == content
+
+    transport.commands.clear()
+    assert session.submit(wanted._replace(job_id="job-2"), {}, sending)
+    assert transport.verbs() == ["submit"]
+    assert [list(session.follow(name))[-1].outcome for name in ("job-1", "job-2")] == ["ok", "ok"]  # type: ignore[union-attr]
+
+
+def test_a_file_that_is_not_of_the_job_is_not_sent(tmp_path: Path) -> None:
+    def answer(command: list[str]) -> PlayedChannel:
+        return PlayedChannel([encode(SubmitReply("missing", "job-1", ["f" * 64]))])
+
+    with pytest.raises(AgentError, match="which is not of this job"):
+        played(answer).submit(job(), {}, _no_progress)
+
+
+def test_a_board_that_loses_every_file_again_is_given_up(tmp_path: Path) -> None:
+    (tmp_path / "m").write_bytes(b"m")
+    blob = Blob("f" * 64, 1, tmp_path / "m", "m")
+
+    def answer(command: list[str]) -> PlayedChannel:
+        if command[4] == "put":
+            return PlayedChannel([encode(BlobState(0, False)), encode(BlobState(1, True))])
+        return PlayedChannel([encode(SubmitReply("missing", "job-1", ["f" * 64]))])
+
+    with pytest.raises(AgentError, match="missing again"):
+        played(answer).submit(job(), {blob.sha256: blob}, _no_progress)
+
+
+def test_a_full_disk_while_deploying_is_a_full_board() -> None:
+    def answer(command: list[str]) -> PlayedChannel:
+        if command[0] == "sh":
+            return PlayedChannel([], 1, "cat: write error: No space left on device")
+        return PlayedChannel([], 2, "python3: can't open file 'x.pyz': [Errno 2] No such file or directory")
+
+    with pytest.raises(BoardFull, match="no space for the agent"):
+        played(answer).open(["null"])
+
+
+# --- following over a link that breaks ------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def journal(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The journal of a real job."""
+    folder = tmp_path_factory.mktemp("board")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(folder))
+        real = Board(folder)
+        run(real.opened(), job())
+    return real.journal("job-1")
+
+
+def played(answer: Callable[[list[str]], PlayedChannel], pauses: list[float] | None = None) -> DeviceSession:
+    """A session with a played-back board; its pauses are noted, not made."""
+    noted: list[float] = [] if pauses is None else pauses
+    return DeviceSession(PlayedTransport(answer), python="python3", workspace="/w", sleep=noted.append)
+
+
+def _no_progress(_blob: Blob) -> Callable[[int, int], None]:
+    return lambda _done, _total: None
+
+
+@pytest.mark.parametrize(
+    ("cut", "step"), [([LinkLost("gone")], 1), ([], 13)], ids=["the link is lost", "the command ends"]
+)
+def test_events_come_once_and_in_order_wherever_the_link_breaks(
+    journal: bytes, cut: list[Piece], step: int
+) -> None:
+    lines = journal.splitlines(keepends=True)
+    expected = list(played(lambda _command: PlayedChannel([journal])).follow("job-1"))
+    assert len(expected) == len(lines)
+    for at in range(0, len(journal), step):
+        offsets: list[int] = []
+
+        def answer(command: list[str], at: int = at, offsets: list[int] = offsets) -> PlayedChannel:
+            offset = int(command[-1])
+            offsets.append(offset)
+            if len(offsets) == 1:
+                return PlayedChannel([journal[:at], *cut] if at else cut)
+            return PlayedChannel([journal[offset:]])
+
+        assert list(played(answer).follow("job-1")) == expected
+        assert offsets == [0, journal.rfind(b"\n", 0, at) + 1]
+
+
+def test_a_link_that_breaks_after_every_line_is_followed_to_the_end(journal: bytes) -> None:
+    lines = journal.splitlines(keepends=True)
+    pauses: list[float] = []
+
+    def answer(command: list[str]) -> PlayedChannel:
+        rest = journal[int(command[-1]) :]
+        return PlayedChannel([rest[: rest.find(b"\n") + 1], LinkLost("gone")])
+
+    events = list(played(answer, pauses).follow("job-1"))
+    assert len(events) == len(lines)
+    assert pauses == [RECONNECT_PAUSES_S[0]] * (len(lines) - 1)  # each line is progress
+
+
+def test_a_link_that_stays_broken_is_given_up_after_the_last_pause() -> None:
+    pauses: list[float] = []
+    with pytest.raises(LinkLost, match="gone"):
+        list(played(lambda _command: PlayedChannel([LinkLost("gone")]), pauses).follow("job-1"))
+    assert tuple(pauses) == RECONNECT_PAUSES_S
+
+
+def test_every_channel_of_a_broken_link_is_closed(journal: bytes) -> None:
+    parts = iter([[journal[:50], LinkLost("gone")], [journal]])
+    transport = PlayedTransport(lambda _command: PlayedChannel(next(parts)))
+    session = DeviceSession(transport, python="python3", workspace="/w", sleep=lambda _s: None)
+    assert isinstance(list(session.follow("job-1"))[-1], JobEnded)
+    assert [channel.closed for channel in transport.channels] == [True, True]
+
+
+# --- results --------------------------------------------------------------------------------------
+
+
+CONTENT = bytes(range(200))
+FILE = BlobRef(hashlib.sha256(CONTENT).hexdigest(), len(CONTENT), "samples-0.i64")
+
+
+def cut_everywhere(content: bytes, step: int) -> Iterator[Callable[[list[str]], PlayedChannel]]:
+    for at in range(0, len(content), step):
+        tries = iter([at])
+
+        def answer(command: list[str], tries: Iterator[int] = tries) -> PlayedChannel:
+            rest = content[int(command[-1]) :]
+            cut = next(tries, None)
+            pieces: list[Piece] = [rest] if cut is None else [rest[:cut], LinkLost("gone")]
+            return PlayedChannel([piece for piece in pieces if piece != b""])
+
+        yield answer
+
+
+def test_a_result_is_whole_wherever_the_link_breaks(tmp_path: Path) -> None:
+    for answer in cut_everywhere(CONTENT, 7):
+        played(answer).fetch("job-1", FILE, tmp_path / "samples")
+        assert (tmp_path / "samples").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("came", [b"", CONTENT[:-1], CONTENT + b"!", b"!" + CONTENT[1:]])
+def test_a_result_that_is_not_what_was_announced_is_an_error(tmp_path: Path, came: bytes) -> None:
+    session = played(lambda _command: PlayedChannel([came]))
+    with pytest.raises(AgentError, match=r"samples-0\.i64 of job job-1 came damaged") as error:
+        session.fetch("job-1", FILE, tmp_path / "samples")
+    assert error.value.reason == "bad_result"
+    assert not (tmp_path / "samples").exists()
+
+
+def test_a_result_without_end_is_read_no_further_than_announced(tmp_path: Path) -> None:
+    pieces = (b"x" * 100 for _ in range(1000))
+    with pytest.raises(AgentError):
+        played(lambda _command: PlayedChannel(pieces)).fetch("job-1", FILE, tmp_path / "samples")
+    assert len(list(pieces)) > 990
