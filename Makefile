@@ -34,12 +34,12 @@ check: $(VENV)/.installed-test  ## Static checks: ruff, mypy, the star rule, the
 	$(BIN)/vermin --quiet --no-tips --target=3.6- --violations \
 		--exclude importlib.metadata --exclude time.perf_counter_ns device_agents
 
-unit: $(VENV)/.installed-test  ## Unit tests
-	$(BIN)/python -m pytest -m "not e2e and not real_model"
+unit: $(VENV)/.installed-test  ## Unit tests, some 15 seconds
+	$(BIN)/python -m pytest -m "not processes and not e2e and not real_model"
 
 e2e: $(VENV)/.installed-test  ## End-to-end tests: real sshd, real runtimes, real browser, other Pythons
 	@tests/agent_pythons.sh
-	$(BIN)/python -m pytest -m "e2e or real_model"
+	$(BIN)/python -m pytest -m "processes or e2e or real_model"
 
 test-matrix:  ## Unit and end-to-end tests on every Python from 3.11 on that is here
 	@tests/matrix.sh

@@ -13,6 +13,8 @@ from convert import child
 from convert.cache import find_entry, make_entry, read_entry
 from convert.errors import ConversionFailed, ConvertError, DataError, InvalidModel
 
+pytestmark = pytest.mark.processes
+
 
 def test_errors_survive_the_way_from_the_worker(tmp_path: Path) -> None:
     request = {"path": str(tmp_path / "empty.onnx")}

@@ -18,6 +18,8 @@ from convert.errors import ConversionFailed
 from convert.inspection import ModelInfo, inspect
 from tests.convert import models
 
+pytestmark = pytest.mark.processes
+
 SHAPES = {"image": (1, 8, 8, 1)}
 PRECISIONS = ("fp32", "fp16", "int8", "int8-dynamic")
 

@@ -15,6 +15,8 @@ from convert.errors import InvalidModel
 from convert.inspection import ModelInfo, TensorInfo, inspect, native_precision
 from tests.convert import models
 
+pytestmark = pytest.mark.processes
+
 
 def refused(path: Path, cache: Path) -> InvalidModel:
     with pytest.raises(InvalidModel) as caught:

@@ -13,6 +13,8 @@ from convert.reference import reference_outputs
 from convert.sample_inputs import resolve_shapes, seeded_inputs
 from tests.convert import models
 
+pytestmark = pytest.mark.processes
+
 
 def test_both_demo_files_give_the_same_reference_at_any_batch_size(
     digits_onnx: ModelInfo, digits_tflite: ModelInfo, shared_cache: Path

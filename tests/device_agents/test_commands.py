@@ -26,6 +26,8 @@ from device_agents.protocol import (
 from tests import interpreters
 from tests.device_agents.board import Board, job, names_in, wait_until
 
+pytestmark = pytest.mark.processes
+
 CONTENT = bytes(range(256)) * 1000
 SHA = hashlib.sha256(CONTENT).hexdigest()
 

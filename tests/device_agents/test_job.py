@@ -41,6 +41,8 @@ from tests.device_agents.board import (
     worker_of,
 )
 
+pytestmark = pytest.mark.processes
+
 FakeRuntime = Callable[[str], None]
 
 ONE_REPETITION = [

@@ -16,6 +16,8 @@ from device_agents.protocol import RuntimeStatus
 from device_agents.workspace import Workspace
 from tests.device_agents.board import Board
 
+pytestmark = pytest.mark.processes
+
 FakeRuntime = Callable[[str], None]
 
 
