@@ -46,8 +46,8 @@ class InputSpec:
 
 
 @dataclass(frozen=True)
-class ModelSpec:
-    """A model with its data. Paths are relative to `folder`."""
+class ModelDocument:
+    """model.toml as it is written; paths are relative to its folder."""
 
     name: str
     sources: Sources
@@ -58,6 +58,12 @@ class ModelSpec:
     calibration: Path | None = None
     preprocessing: PreprocessingSpec | None = None
     inputs: dict[str, InputSpec] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ModelSpec(ModelDocument):
+    """A model with its data, and the folder they lie in."""
+
     folder: Path = Path()
 
     def path(self, relative: Path) -> Path:
@@ -77,10 +83,8 @@ def builtin_model(name: str) -> ModelSpec:
 
 def load_model_spec(path: Path) -> ModelSpec:
     """The spec at `path`; raises InvalidFile with every fault, missing files included."""
-    loaded = strict_toml.load(path, _Document)
-    spec = ModelSpec(
-        **{name: getattr(loaded, name) for name in _Document.__dataclass_fields__}, folder=path.parent
-    )
+    document = strict_toml.load(path, ModelDocument)
+    spec = ModelSpec(**vars(document), folder=path.parent)
     named = {
         "sources.onnx": spec.sources.onnx,
         "sources.tflite": spec.sources.tflite,
@@ -97,17 +101,3 @@ def load_model_spec(path: Path) -> ModelSpec:
     if faults:
         raise InvalidFile(faults)
     return spec
-
-
-@dataclass(frozen=True)
-class _Document:
-    """model.toml as it is written."""
-
-    name: str
-    sources: Sources
-    task: str | None = None
-    metric: str | None = None
-    dataset: Path | None = None
-    calibration: Path | None = None
-    preprocessing: PreprocessingSpec | None = None
-    inputs: dict[str, InputSpec] = field(default_factory=dict)
