@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from convert.arrays import UNREADABLE_NPZ, arrays_sha256, load_arrays, save_arrays
 from convert.cache import cache_key, find_entry, make_entry, read_entry
 from convert.child import run_child
-from convert.errors import ConversionFailed, DataError
+from convert.errors import ConversionFailed, DataError, InvalidModel
 from convert.inspection import ModelInfo, info_to_json
 
 #: Raised when the way references are made or kept changes.
@@ -27,9 +27,16 @@ def reference_outputs(
     """Outputs (examples, *output shape) of the source for complete inputs (examples, *shape).
 
     Runs in a child process, one thread; kept in `cache` under the content of model and inputs. Raises
-    ConversionFailed `execution_failed` when the runtime refuses the inputs, DataError `no_examples`.
+    ConversionFailed `execution_failed` when the runtime refuses the inputs, InvalidModel `no_inputs`,
+    DataError `no_examples`.
     """
-    if not inputs or min(len(array) for array in inputs.values()) == 0:
+    if not inputs:
+        raise InvalidModel(
+            f"{info.path.name} has no inputs, so there is nothing to feed it and nothing to compare",
+            reason="no_inputs",
+            remedy="Export the model with what it computes from as its input",
+        )
+    if min(len(array) for array in inputs.values()) == 0:
         raise DataError(
             f"{info.path.name} cannot be run: there is no example to run it on", reason="no_examples"
         )

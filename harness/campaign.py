@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import itertools
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, wait
@@ -16,7 +15,7 @@ from dataclasses import dataclass, replace
 
 from device_agents.protocol import ProbeReply, RuntimeStatus
 from harness.benchmark import CaseOutcome, CaseRequest, Interrupted, run_case
-from harness.errors import BenchError, CaseError, DeviceError, RuntimeUnavailable
+from harness.errors import BenchError, CaseError, DeviceError, LinkError, RuntimeUnavailable
 from harness.link.device_session import DeviceSession
 from harness.plan import PlannedCase
 from harness.preparation import Preparation, Workload
@@ -111,7 +110,9 @@ class Campaign:
         except KeyboardInterrupt:
             self._observer.note("stopping: what is finished is kept (Ctrl-C again to leave at once)")
             self._stop.set()
-            wait(running)
+            # In short waits: a signal that another thread takes does not wake a long one.
+            while wait(running, timeout=0.5).not_done:
+                pass
         for future in running:
             future.result()
 
@@ -193,27 +194,32 @@ class Campaign:
     def _with_retries(self, session: DeviceSession, item: PlannedCase, workload: Workload) -> CaseOutcome:
         """The first outcome that is no passing infrastructure failure; all attempts are kept."""
         attempts: list[Attempt] = []
-        for number in itertools.count():
+        number = 0
+        while True:
             job_id = self._job_id(item, number)
             request = CaseRequest(
                 item.case, workload, self._settings.measurement, job_id, self._settings.lock_wait_s
             )
+            link_failed = False
             try:
                 outcome = run_case(session, request, self._observer, self._stop.is_set)
             except BenchError as error:
+                link_failed = isinstance(error, LinkError)
                 failed = failure_record(item.case, _of_device(item.case.device, error), workload)
                 outcome = CaseOutcome(failed, {})
             failure = outcome.record.failure
             infrastructure = failure is not None and failure.class_ == "infrastructure"
             if infrastructure and outcome.known and number < MAX_KNOWN_JOBS and not self._stop.is_set():
+                number += 1
                 continue  # that is how it ended before; what the board says now is a job further on
             passing = infrastructure and failure is not None and failure.reason not in _LASTING
             if failure is None or not passing or len(attempts) >= MAX_RETRIES or self._stop.is_set():
                 record = replace(outcome.record, attempts=tuple(attempts), job_id=job_id)
                 return CaseOutcome(record, outcome.samples)
             attempts.append(Attempt(failure, now()))
+            # A link says nothing about the job: it may be running, and is joined again by its id.
+            number += not link_failed
             self._observer.retrying(item.case, failure.message)
-        raise AssertionError("itertools.count ends never")
 
     def _job_id(self, item: PlannedCase, number: int) -> str:
         """The same case of the same run is the same job on the board, so that resuming finds it again."""

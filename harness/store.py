@@ -57,6 +57,10 @@ class _RunRow(_Base):
     interrupted: Mapped[bool] = mapped_column(Boolean, default=False)
 
 
+#: Times are whole seconds; ids that began in the same one sort as they began.
+_LATEST_FIRST = (_RunRow.started_at.desc(), _RunRow.id.desc())
+
+
 class _RecordRow(_Base):
     __tablename__ = "records"
     __table_args__ = (UniqueConstraint("run_id", "case_key"),)
@@ -88,9 +92,14 @@ class Store:
         self.place = place
 
     @classmethod
-    def open(cls, location: str | Path) -> Store:
-        """The database at a path (made if missing) or SQLAlchemy URL; raises StoreError."""
+    def open(cls, location: str | Path, *, create: bool = True) -> Store:
+        """The database at a path (made if missing, unless `create` is false) or URL; raises StoreError."""
         text = str(location)
+        if not create and "://" not in text and not Path(text).exists():
+            raise StoreError(
+                f"there is no result database {text}",
+                "measure something first (`bench run`), or say where one is with --store",
+            )
         try:
             if "://" not in text:
                 Path(text).parent.mkdir(parents=True, exist_ok=True)
@@ -163,9 +172,7 @@ class Store:
 
     def unfinished(self, plan_digest: str) -> Run | None:
         """The latest run of that plan that has not ended, or ended interrupted."""
-        query = (
-            select(_RunRow).filter_by(plan_digest=plan_digest).order_by(_RunRow.started_at.desc()).limit(1)
-        )
+        query = select(_RunRow).filter_by(plan_digest=plan_digest).order_by(*_LATEST_FIRST).limit(1)
         with self._session() as session:
             row = session.scalar(query)
             return _run(row) if row is not None and (row.finished_at is None or row.interrupted) else None
@@ -173,9 +180,7 @@ class Store:
     def runs(self) -> tuple[Run, ...]:
         """All runs, the latest first."""
         with self._session() as session:
-            return tuple(
-                _run(row) for row in session.scalars(select(_RunRow).order_by(_RunRow.started_at.desc()))
-            )
+            return tuple(_run(row) for row in session.scalars(select(_RunRow).order_by(*_LATEST_FIRST)))
 
     def run(self, run_id: str) -> Run:
         """A run by its id, an unambiguous beginning of it, or `latest`."""

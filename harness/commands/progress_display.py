@@ -16,6 +16,10 @@ from reports.record import Case, Record
 from reports.rows import milliseconds
 from reports.units import percent
 
+_BAR_WIDTH = 12
+#: `12/34 0:01:23` and the gaps.
+_FIGURES_WIDTH = 18
+
 _VERDICT_STYLE = {"valid": "green", "suspect": "yellow", "invalid": "red"}
 
 
@@ -29,7 +33,7 @@ class ProgressDisplay:
         self._total = total
         self._progress = Progress(
             TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
+            BarColumn(bar_width=_BAR_WIDTH),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             console=console.err,
@@ -96,7 +100,7 @@ class ProgressDisplay:
     def _doing(self, what: str) -> None:
         # A log would be full of these, and a narrow terminal has room for one line only.
         if console.err.is_terminal:
-            room = max(20, console.err.width - 50)
+            room = max(20, console.err.width - _BAR_WIDTH - _FIGURES_WIDTH)
             self._progress.update(self._task, description=_safe(what)[:room], refresh=True)
 
     def _print(self, markup: str) -> None:

@@ -26,7 +26,7 @@ def report(
 
     Example: bench report latest --out nightly/
     """
-    opened = Store.open(store)
+    opened = Store.open(store, create=False)
     if list_runs:
         for run in opened.runs():
             state = "interrupted" if run.interrupted else "finished" if run.finished_at else "unfinished"

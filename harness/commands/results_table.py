@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from rich.markup import escape
 from rich.table import Table
 
 from harness.commands import console
+from reports.plain_text import plain
 from reports.record import Results
 from reports.sentences import Row, overhead_sentences, summary_sentences, table_rows
 
 _STYLES = {"valid": "green", "suspect": "yellow", "invalid": "red", "failed": "red", "unsupported": "dim"}
-
-#: A failure's words are longer than a table is wide; the report has all of them.
-_NOTE_LENGTH = 160
 
 
 @dataclass(frozen=True)
@@ -47,16 +45,32 @@ _COLUMNS = (
 def show_results(results: Results) -> None:
     """Print a table per device, then the sentences."""
     rows = table_rows(results)
+    reasons = {index: record.failure.reason for index, record in enumerate(results.records) if record.failure}
     for device in dict.fromkeys(row.device for row in rows):
         console.out.print(f"[bold]{escape(device)}[/]")
-        console.out.print(_table([row for row in rows if row.device == device], console.out.width))
+        own = [row for row in rows if row.device == device]
+        console.out.print(_table(own, reasons, console.out.width))
         console.out.print()
+    _show_failures(results)
     for sentence in (*summary_sentences(results), *overhead_sentences(results)):
         console.out.print(escape(sentence))
 
 
-def _table(rows: Sequence[Row], width: int) -> Table:
-    verdicts = [_verdict(row) for row in rows]
+def _show_failures(results: Results) -> None:
+    """What went wrong and what to do, each once: their words are longer than a table is wide."""
+    failures = [(r.status, r.failure) for r in results.records if r.failure is not None]
+    for status, failure in {
+        (failure.message, failure.remedy): (s, failure) for s, failure in failures
+    }.values():
+        console.out.print(f"[{_STYLES[status]}]{status}:[/] {escape(plain(failure.message, 2000))}")
+        if failure.remedy:
+            console.out.print(f"  remedy: {escape(plain(failure.remedy, 2000))}")
+    if failures:
+        console.out.print()
+
+
+def _table(rows: Sequence[Row], failed_for: Mapping[int, str], width: int) -> Table:
+    verdicts = [_verdict(row, failed_for) for row in rows]
     columns = _fitting(_COLUMNS, rows, width - min(40, max(map(len, verdicts))))
     table = Table(box=None, pad_edge=False)
     for column in columns:
@@ -84,8 +98,7 @@ def _width(column: _Column, rows: Sequence[Row]) -> int:
     return max(len(column.name), *(len(column.text(row)) for row in rows))
 
 
-def _verdict(row: Row) -> str:
+def _verdict(row: Row, failed_for: Mapping[int, str]) -> str:
     if row.status != "ok":
-        note = (row.note or "").splitlines()
-        return f"{row.status}: {note[0][:_NOTE_LENGTH]}" if note else row.status
+        return f"{row.status}: {failed_for[row.index]}" if row.index in failed_for else row.status
     return f"{row.verdict}: {', '.join(row.reasons)}" if row.reasons else row.verdict or ""

@@ -19,8 +19,9 @@ from harness.commands.progress_display import ProgressDisplay
 from harness.commands.results_table import show_results
 from harness.errors import ConfigurationError, UsageError
 from harness.farm.connecting import open_transport
+from harness.farm.free_board import free_board
 from harness.farm.inventory import DeviceEntry, load_inventory
-from harness.farm.selection import resolve
+from harness.farm.selection import candidates
 from harness.link.device_session import DeviceSession
 from harness.metrics import check_metric
 from harness.models import BenchModel, find_models
@@ -172,7 +173,7 @@ def load_boards(selectors: list[str], inventory: Path | None) -> dict[str, Devic
     known = load_inventory(inventory)
     boards: dict[str, DeviceEntry] = {}
     for selector in selectors:
-        entry = resolve(selector, known)
+        entry = free_board(candidates(selector, known), open_session)
         boards[entry.name] = entry
     return boards
 
@@ -193,11 +194,15 @@ def _begin(store: Store, plan_digest: str, resume: bool) -> tuple[Run, frozenset
         if earlier is not None:
             done = store.results(earlier.id).records
             kept = [r for r in done if r.failure is None or r.failure.class_ != "infrastructure"]
-            console.err.print(f"resuming run {earlier.id}: {len(kept)} cases are finished already")
+            words = "1 case is" if len(kept) == 1 else f"{len(kept)} cases are"
+            console.err.print(f"resuming run {earlier.id}: {words} finished already")
             return earlier, frozenset(case_key(record.case) for record in kept)
         console.err.print("nothing to resume: there is no interrupted run of these cases; starting a new one")
-    started = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
-    new = Run(f"{started}-{secrets.token_hex(2)}", now(), harness_version(), ("bench", *sys.argv[1:]))
+    # Ids sort as runs began, also within a second; the last word keeps controllers apart that share a board.
+    seconds, fraction = divmod(time.time(), 1)
+    moment = time.strftime("%Y%m%d-%H%M%S", time.gmtime(seconds)) + f"-{int(fraction * 65536):04x}"
+    run_id = moment + secrets.token_hex(2)
+    new = Run(run_id, now(), harness_version(), ("bench", *sys.argv[1:]))
     store.begin(new, plan_digest)
     return new, frozenset()
 

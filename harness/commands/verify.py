@@ -23,7 +23,7 @@ def verify(
 
     Example: bench verify latest
     """
-    opened = Store.open(store)
+    opened = Store.open(store, create=False)
     results = opened.results(run_id)
     faults = 0
     for record in results.records:

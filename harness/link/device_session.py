@@ -18,7 +18,7 @@ from device_agents.protocol import (
     SubmitReply,
     encode,
 )
-from harness.errors import AgentError, LinkError, LinkLost
+from harness.errors import AgentError, LinkError, LinkLost, LinkTimeout
 from harness.link.agent_archive import agent_archive
 from harness.link.deployment import Blob, OnProgress, deploy_agent, send_blob
 from harness.link.transport import Completed, Transport, run_command
@@ -33,6 +33,9 @@ SILENCE_S = 60.0
 
 #: Pauses before each new try to reach a board that was lost, seconds.
 RECONNECT_PAUSES_S = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
+
+#: How often a connection that breaks while a job is handed over is renewed.
+MAX_RENEWALS = 3
 
 _FETCH_CHUNK_BYTES = 1 << 18
 
@@ -77,7 +80,24 @@ class DeviceSession:
         return reply
 
     def submit(self, job: Job, blobs: Mapping[str, Blob], on_progress: Callable[[Blob], OnProgress]) -> bool:
-        """Hand over a job, sending first what the board lacks; False if the board knew the job already."""
+        """Hand over a job, sending first what the board lacks; False if the board knew the job already.
+
+        A connection that breaks on the way is renewed: handing over a job twice changes nothing.
+        """
+        failures = 0
+        while True:
+            try:
+                # Once the link has broken, the board may know the job from this very call.
+                return self._hand_over(job, blobs, on_progress) or failures > 0
+            except (LinkLost, LinkTimeout) as error:
+                if failures == MAX_RENEWALS:
+                    raise
+                self._pause(failures, error)
+                failures += 1
+
+    def _hand_over(
+        self, job: Job, blobs: Mapping[str, Blob], on_progress: Callable[[Blob], OnProgress]
+    ) -> bool:
         for _ in range(3):
             line = self._ask("submit", stdin=encode(job))
             reply = message_of_kind(self.device, SubmitReply, line)

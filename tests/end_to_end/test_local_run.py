@@ -27,10 +27,14 @@ def test_without_arguments_everything_the_main_install_can_do_is_measured(workpl
 
 
 def test_the_report_is_one_file_that_reaches_for_nothing(workplace: Workplace) -> None:
-    workplace.bench("run", "--runtime", "onnxruntime", "--precision", "fp32", "--measurement", "quick", "--out", "out")
+    workplace.bench(
+        "run", "--runtime", "onnxruntime", "--precision", "fp32", "--measurement", "quick", "--out", "out"
+    )
     page = (workplace.folder / "out" / "report.html").read_text()
     assert "digits" in page
-    outside = re.findall(r"<(?:script|link|img|iframe)[^>]+(?:src|href)\s*=\s*[\"'](?!data:|#)([^\"']+)", page)
+    outside = re.findall(
+        r"<(?:script|link|img|iframe)[^>]+(?:src|href)\s*=\s*[\"'](?!data:|#)([^\"']+)", page
+    )
     assert outside == []
 
 
@@ -52,13 +56,24 @@ def test_batch_sizes_and_threads_are_cases_of_their_own(workplace: Workplace) ->
     # 450 is no multiple of 4: the last batch is filled up, and what that adds is not counted.
     assert {record["accuracy"]["n"] for record in records} == {450}
     by_batch = {
-        batch: {r["accuracy"]["value"] for r in records if r["case"]["batch_size"] == batch} for batch in (1, 4)
+        batch: {r["accuracy"]["value"] for r in records if r["case"]["batch_size"] == batch}
+        for batch in (1, 4)
     }
     assert by_batch[1] == by_batch[4]
 
 
-def test_a_second_run_converts_nothing_and_sends_nothing(workplace: Workplace, shared_cache) -> None:  # noqa: ANN001
-    command = ("run", "--runtime", "onnxruntime,tflite", "--precision", "int8", "--measurement", "quick", "--out", "out")
+def test_a_second_run_converts_nothing_and_sends_nothing(workplace: Workplace, shared_cache) -> None:
+    command = (
+        "run",
+        "--runtime",
+        "onnxruntime,tflite",
+        "--precision",
+        "int8",
+        "--measurement",
+        "quick",
+        "--out",
+        "out",
+    )
     workplace.bench(*command)
     before = {path: path.stat().st_mtime_ns for path in (shared_cache / "host").rglob("entry.json")}
     blobs = {path.name for path in (shared_cache / "blobs").iterdir()}

@@ -27,7 +27,9 @@ def python_of(version: str) -> Path:
 
 
 @pytest.fixture(scope="session")
-def local_accuracies(tmp_path_factory: pytest.TempPathFactory, shared_cache: Path) -> dict[tuple[str, str], float]:
+def local_accuracies(
+    tmp_path_factory: pytest.TempPathFactory, shared_cache: Path
+) -> dict[tuple[str, str], float]:
     """What the same run gives on this machine."""
     workplace = Workplace(tmp_path_factory.mktemp("local"), shared_cache)
     done = workplace.bench(*RUN, "--runtime", "onnxruntime,tflite")

@@ -232,7 +232,8 @@ def test_a_passing_failure_is_tried_again_and_its_attempt_kept(lab: Lab) -> None
     (record,) = lab.records().values()
     assert record.status == "ok"
     assert reasons(record) == ["link_lost", "supervisor_died"]
-    assert len({job.job_id for job in session.submitted}) == 3
+    # A job whose link was lost may still be running: it is joined again. One that has died is not.
+    assert [job.job_id[-2:] for job in session.submitted] == ["-0", "-0", "-1"]
     assert [why for _, why in lab.notes.of("retrying")] == ["gone", "it was supervisor_died"]
 
 
