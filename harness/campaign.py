@@ -15,12 +15,12 @@ from dataclasses import dataclass, replace
 
 from device_agents.protocol import ProbeReply, RuntimeStatus
 from harness.benchmark import CaseOutcome, CaseRequest, Interrupted, run_case
+from harness.case_records import failure_record, now, unsupported_record
 from harness.errors import BenchError, CaseError, DeviceError, LinkError, RuntimeUnavailable
 from harness.link.device_session import DeviceSession
 from harness.plan import PlannedCase
 from harness.preparation import Preparation, Workload
 from harness.progress import Observer
-from harness.recording import failure_record, now, unsupported_record
 from harness.store import Samples, Store, case_key
 from profiles.measurement import MeasurementProfile
 from reports.record import Attempt, Record

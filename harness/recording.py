@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +25,9 @@ from device_agents.protocol import (
     StageReached,
     TelemetrySample,
 )
-from harness.errors import AgentError, CaseError, ConversionFailed, ModelError
+from harness.board_evidence import memory_of, telemetry_of
+from harness.case_records import artifact_of, fidelity_of, now
+from harness.errors import AgentError, ConversionFailed, ModelError
 from harness.metrics import find_metric
 from harness.preparation import Workload
 from reports import record as kept
@@ -60,7 +60,7 @@ class Recording:
 
     case: Case
     workload: Workload
-    started_at: str = field(default_factory=lambda: now())
+    started_at: str = field(default_factory=now)
     facts: DeviceFacts | None = None
     loaded: RuntimeLoaded | None = None
     end: JobEnded | None = None
@@ -116,8 +116,8 @@ class Recording:
             failure=failure,
             artifact=artifact_of(self.workload),
             facts=self._facts(),
-            memory=self._memory(),
-            telemetry=self._board(),
+            memory=memory_of(self.stages),
+            telemetry=telemetry_of(self.telemetry, self.samples),
             started_at=self.started_at,
             finished_at=now(),
         )
@@ -126,7 +126,7 @@ class Recording:
         """The record and raw samples of a job that went well, its files being in `folder`."""
         series = self._series(folder)
         agreements = self._agreements(folder)
-        board = self._board()
+        board = telemetry_of(self.telemetry, self.samples)
         verdict, doubts = judge(
             Evidence(
                 latency_ns=tuple(series["latency"]),
@@ -150,9 +150,9 @@ class Recording:
             load_ms=self._median_stage_ms("model_loaded"),
             first_inference_ms=self._median_stage_ms("first_inference"),
             throughput_per_s=self.case.batch_size * MS_PER_S / latency.mean if latency.mean > 0 else None,
-            memory=self._memory(),
+            memory=memory_of(self.stages),
             accuracy=self._accuracy(folder),
-            fidelity=_fidelity(agreements, self.workload),
+            fidelity=fidelity_of(agreements, self.workload),
             artifact=artifact_of(self.workload),
             facts=self._facts(),
             repetitions=tuple(
@@ -224,126 +224,12 @@ class Recording:
         seconds = [reached.seconds for reached in self.stages if reached.stage == stage]
         return float(np.median(seconds)) * MS_PER_S if seconds else None
 
-    def _memory(self) -> kept.Memory | None:
-        """Stages of the repetition with the highest peak: the one that a board has to have room for."""
-        if not self.stages:
-            return None
-        repetition = max(self.stages, key=lambda reached: reached.peak_rss_bytes or 0).repetition
-        stages = [reached for reached in self.stages if reached.repetition == repetition]
-        rss = {reached.stage: reached.rss_bytes for reached in stages}
-        before, after = rss.get("runtime_imported"), rss.get("first_inference")
-        return kept.Memory(
-            peak_rss_bytes=_highest(reached.peak_rss_bytes for reached in stages),
-            peak_pss_bytes=_highest(reached.pss_bytes for reached in stages),
-            model_bytes=max(0, after - before) if before is not None and after is not None else None,
-            stages=tuple(
-                kept.MemoryStage(reached.stage, reached.rss_bytes, reached.peak_rss_bytes, reached.pss_bytes)
-                for reached in stages
-            ),
-        )
-
-    def _board(self) -> kept.Telemetry | None:
-        if not self.telemetry:
-            return None
-        busy_s = [(s.other_cpu_s, s.steal_s, s.warmup_s + s.loop_s) for s in self.samples]
-        clocks = [s.cpu_mhz for s in self.telemetry if s.cpu_mhz is not None and s.phase == "running"]
-        before = next((s for s in self.telemetry if s.phase == "before"), None)
-        return kept.Telemetry(
-            temperature_before_c=before.temperature_c if before else None,
-            temperature_max_c=_highest(s.temperature_c for s in self.telemetry),
-            temperature_after_c=self.telemetry[-1].temperature_c,
-            cpu_mhz_min=min(clocks, default=None),
-            cpu_mhz_max=max(clocks, default=None),
-            throttled=_throttled(self.telemetry),
-            under_voltage=_any_true(s.under_voltage for s in self.telemetry),
-            other_cpu_share=_highest(
-                other / total for other, _, total in busy_s if other is not None and total > 0
-            ),
-            steal_share=_highest(
-                steal / total for _, steal, total in busy_s if steal is not None and total > 0
-            ),
-            swapped_pages=_growth([s.swapped_pages for s in self.telemetry]),
-            samples=len(self.telemetry),
-        )
-
     def _facts(self) -> dict[str, Any]:
         facts: dict[str, Any] = dict(self.facts._asdict()) if self.facts else {}
         if self.loaded is not None:
             facts["runtime_version"] = self.loaded.version
             facts |= {f"runtime_{name}": value for name, value in self.loaded.details.items()}
         return facts
-
-
-def now() -> str:
-    """UTC as records state times."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def failure_record(case: Case, error: CaseError, workload: Workload | None = None) -> Record:
-    """The record of a case that could not be measured."""
-    return Record(
-        case=case,
-        status="failed",
-        failure=Failure(error.failure_class, error.reason, error.message, error.remedy),
-        artifact=artifact_of(workload) if workload else None,
-        started_at=now(),
-        finished_at=now(),
-    )
-
-
-def unsupported_record(
-    case: Case, reason: str, message: str, remedy: str | None, failure_class: str
-) -> Record:
-    """The record of a case that cannot be, and that nobody asked for by name."""
-    return Record(
-        case=case,
-        status="unsupported",
-        failure=Failure(failure_class, reason, message, remedy),
-        started_at=now(),
-        finished_at=now(),
-    )
-
-
-def artifact_of(workload: Workload) -> kept.Artifact | None:
-    """The artifact as the record keeps it."""
-    artifact = workload.artifact
-    if artifact is None:
-        return None
-    return kept.Artifact(
-        sha256=artifact.sha256,
-        bytes=artifact.bytes,
-        converter=artifact.converter,
-        steps=tuple(
-            kept.ConversionStep(step.tool, step.version, step.seconds, step.peak_memory_bytes, step.detail)
-            for step in artifact.steps
-        ),
-        verification=_fidelity([artifact.agreement], None) if artifact.agreement else None,
-        calibration=artifact.calibration,
-    )
-
-
-def _fidelity(
-    agreements: list[tuple[OutputAgreement, ...]], workload: Workload | None
-) -> kept.Fidelity | None:
-    """The worst over all outputs, and each output of the first distinct outcome."""
-    everything = [agreement for outcome in agreements for agreement in outcome]
-    if not everything:
-        return None
-    return kept.Fidelity(
-        cosine=_lowest(agreement.cosine for agreement in everything),
-        max_abs_error=_finite(max(agreement.max_abs_error for agreement in everything)),
-        argmax_agreement=_lowest(agreement.argmax_agreement for agreement in everything),
-        n=workload.check.examples if workload and workload.check else 0,
-        outputs=tuple(
-            kept.OutputFidelity(a.name, a.cosine, _finite(a.max_abs_error), a.sqnr_db, a.argmax_agreement)
-            for a in agreements[0]
-        ),
-    )
-
-
-def _finite(value: float) -> float | None:
-    """JSON has no infinity; an output that is not finite has no largest error."""
-    return value if math.isfinite(value) else None
 
 
 def _repetition(taken: SamplesTaken, latency_ns: NDArray[np.int64]) -> kept.RepetitionSummary:
@@ -355,29 +241,3 @@ def _repetition(taken: SamplesTaken, latency_ns: NDArray[np.int64]) -> kept.Repe
         loop_s=taken.loop_s,
         stopped_by=taken.stopped_by,
     )
-
-
-def _throttled(samples: list[TelemetrySample]) -> bool | None:
-    counted = _growth([sample.throttle_count for sample in samples])
-    seen = _any_true(sample.throttled for sample in samples)
-    if counted is None:
-        return seen
-    return counted > 0 or bool(seen)
-
-
-def _growth(counts: list[int | None]) -> int | None:
-    known = [count for count in counts if count is not None]
-    return known[-1] - known[0] if known else None
-
-
-def _any_true(flags: Any) -> bool | None:
-    known = [flag for flag in flags if flag is not None]
-    return any(known) if known else None
-
-
-def _highest(values: Any) -> Any:
-    return max((value for value in values if value is not None), default=None)
-
-
-def _lowest(values: Any) -> Any:
-    return min((value for value in values if value is not None), default=None)

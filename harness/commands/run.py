@@ -14,6 +14,7 @@ import platformdirs
 import typer
 
 from harness.campaign import Campaign, CampaignSettings
+from harness.case_records import now
 from harness.commands import console
 from harness.commands.progress_display import ProgressDisplay
 from harness.commands.results_table import show_results
@@ -28,7 +29,6 @@ from harness.models import BenchModel, find_models
 from harness.outputs import check_folder, write_outputs
 from harness.plan import PlanFile, Selection, cases, check_selection, digest, load_plan_file
 from harness.preparation import Preparation
-from harness.recording import now
 from harness.store import DEFAULT_PATH, Store, case_key
 from harness.version import harness_version
 from profiles.measurement import MeasurementProfile, measurement_profile

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from device_agents.protocol import BlobRef, Dataset, JobEnded, OutputsSaved, TensorSpec
+from harness.case_records import failure_record, unsupported_record
 from harness.errors import AgentError, ConversionFailed, ModelError
 from harness.preparation import Workload
-from harness.recording import Recording, failure_record, unsupported_record
+from harness.recording import Recording
 from reports.record import Case, Failure, Memory, MemoryStage
 from tests.harness.events import MIB, QUIET, ResultFiles, beginning, loaded, stage, well
 
