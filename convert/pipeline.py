@@ -98,8 +98,12 @@ def _check_interface(source: ModelInfo, made: ModelInfo) -> None:
 
 
 def _check_precision(source: ModelInfo, made: ModelInfo, precision: str) -> None:
-    """Quantizers pass over what they do not know; a file that is still fp32 must not be sold as int8."""
-    if source.parameters and made.precision == "fp32" != precision:
+    """Quantizers pass over what they do not know; a file that is still fp32 must not be sold as int8.
+
+    Without weights to tell by, unchanged operators tell that nothing was converted.
+    """
+    untouched = not source.parameters and made.operators == source.operators
+    if made.precision == "fp32" != precision and (source.parameters or untouched):
         raise ConversionFailed(
             f"the result is still fp32: hardly any weight of {source.path.name} could be made {precision}",
             reason="precision_not_reached",

@@ -276,7 +276,7 @@ def _unprepared(item: PlannedCase, error: CaseError) -> Record:
 
 
 #: Reasons that say: this precision is not to be had for this model.
-_PRECISION_REASONS = frozenset({"calibration_required", "already_quantized"})
+_PRECISION_REASONS = frozenset({"calibration_required", "already_quantized", "precision_not_reached"})
 
 
 def _without_runtime(item: PlannedCase, state: RuntimeStatus | None) -> Record:

@@ -131,7 +131,7 @@ class Recording:
             Evidence(
                 latency_ns=tuple(series["latency"]),
                 fault=self._fault(agreements),
-                checked=bool(agreements) or self.case.runtime == "null",
+                checked=self._checked(agreements),
                 telemetry=board,
                 stopped_by=tuple(taken.stopped_by for taken in self.samples),
                 governor=self.facts.governor if self.facts else None,
@@ -198,6 +198,13 @@ class Recording:
         except ConvertError as error:
             message = f"{self.case.label}: {error.message}"
             raise ConversionFailed(message, error.remedy, error.reason) from error
+
+    def _checked(self, agreements: list[tuple[OutputAgreement, ...]]) -> bool:
+        """Whether the outputs were compared with something; a reference of NaN alone proves nothing."""
+        if self.case.runtime == "null":
+            return True
+        floats = [array for array in (self.workload.reference or {}).values() if array.dtype.kind == "f"]
+        return bool(agreements) and all(np.isfinite(array).any() for array in floats)
 
     def _fault(self, agreements: list[tuple[OutputAgreement, ...]]) -> str | None:
         faults = (find_fault(agreement, self.case.precision) for agreement in agreements)

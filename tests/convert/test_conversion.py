@@ -180,6 +180,14 @@ def test_a_quantised_source_is_recognised(
                 convert(digits_request(artifact.info, "fp32", calibration), shared_cache)
 
 
+def test_a_model_without_floats_is_not_sold_as_fp16(tmp_path: Path, shared_cache: Path) -> None:
+    path = models.identity(tmp_path / "flags.onnx", ("flag", ["N", 4], onnx.TensorProto.BOOL))
+    request = ConversionRequest(inspect(path, shared_cache), "onnxruntime", "fp16", {"flag": (1, 4)})
+    with pytest.raises(ConversionFailed) as caught:
+        convert(request, shared_cache)
+    assert caught.value.reason == "precision_not_reached"
+
+
 def test_a_model_that_nothing_of_is_quantised_is_not_sold_as_int8(tmp_path: Path, shared_cache: Path) -> None:
     path = models.save(
         tmp_path / "sum.onnx",

@@ -373,11 +373,14 @@ def test_waiting_and_repetitions_are_told(lab: Lab) -> None:
 # --- interruption ---------------------------------------------------------------------------------
 
 
-def ctrl_c(after: threading.Event) -> None:
-    """What a terminal does, once `after` has happened."""
-    after.wait(10)
+def ctrl_c(after: threading.Event, until: threading.Event) -> None:
+    """What a person does, once `after` has happened: again, if nothing comes of it."""
+    if not after.wait(10):
+        return
     time.sleep(0.02)
-    os.kill(os.getpid(), signal.SIGINT)
+    while not until.is_set():
+        os.kill(os.getpid(), signal.SIGINT)
+        until.wait(1)
 
 
 def test_ctrl_c_cancels_the_job_and_keeps_what_is_finished(lab: Lab) -> None:
@@ -392,8 +395,11 @@ def test_ctrl_c_cancels_the_job_and_keeps_what_is_finished(lab: Lab) -> None:
 
     session = lab.board("pi", lab.good(), endless)
     cases = [planned(batch_size=size) for size in (1, 2, 3)]
-    threading.Thread(target=ctrl_c, args=(begun,)).start()
-    assert not lab.run(cases)
+    ended = threading.Event()
+    threading.Thread(target=ctrl_c, args=(begun, ended)).start()
+    complete = lab.run(cases)
+    ended.set()
+    assert not complete
     assert [case.batch_size for case in lab.records()] == [1]
     assert session.cancelled == [session.submitted[1].job_id]
     assert len(session.submitted) == 2
@@ -411,10 +417,13 @@ def test_a_second_ctrl_c_leaves_a_board_that_does_not_answer(lab: Lab) -> None:
     lab.board("pi", silent)
     # Two signals at once are one: the second has to come after the first was seen.
     lab.notes.note = lambda text: told.set() if text.startswith("stopping") else None  # type: ignore[attr-defined]
-    for after in (begun, told):
-        threading.Thread(target=ctrl_c, args=(after,)).start()
+    ended = threading.Event()
+    for after, until in ((begun, told), (told, ended)):
+        threading.Thread(target=ctrl_c, args=(after, until)).start()
     before = time.monotonic()
-    assert not lab.run([replace(planned(), model=None)])
+    complete = lab.run([replace(planned(), model=None)])
+    ended.set()
+    assert not complete
     assert time.monotonic() - before < 5
     let_go.set()
     for thread in threading.enumerate():

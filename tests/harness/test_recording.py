@@ -175,6 +175,18 @@ def test_one_repetition_with_wrong_outputs_makes_the_case_invalid(files: ResultF
     assert (record.verdict, record.reasons[0]) == ("invalid", "wrong_output")
 
 
+def test_a_reference_that_is_not_finite_proves_nothing(files: ResultFiles) -> None:
+    nothing = np.full_like(SCORES, np.nan)
+    told = [
+        *beginning(),
+        files.samples(0, [], [MS] * 200, [MS] * 200),
+        files.outputs(0, "check", nothing),
+        *well(),
+    ]
+    record, _ = recorded(told, workload(reference={"y": nothing})).measured(files.folder)
+    assert (record.verdict, record.reasons) == ("suspect", ("unchecked_output",))
+
+
 def test_accuracy_is_scored_from_the_timed_engines_outputs(files: ResultFiles) -> None:
     told = [
         *beginning(),
