@@ -23,8 +23,11 @@ JOB_LIFETIME_S = 7 * 86400.0
 #: Space that has to remain after a blob was taken, so that journals and results can be written.
 RESERVE_BYTES = 16 << 20
 
-#: A lock is taken by somebody else only if it is so this many times in a row, this far apart.
-LOOKS = 5
+#: Who looks at a lock holds it for some microseconds, or longer where the system takes the processor away
+#: meanwhile. So a lock counts as taken only after trying for a while. A supervisor that gives up too soon leaves its
+#: job without one; who wants the board comes back anyway.
+SUPERVISOR_PATIENCE_S = 3.0
+BOARD_PATIENCE_S = 0.05
 LOOK_S = 0.01
 
 _CHUNK_BYTES = 1 << 20
@@ -184,7 +187,7 @@ class Workspace:
     def try_board(self, job_id: str) -> Optional[BinaryIO]:
         """Take the board for a job; the open file is the lock, None means somebody else has it."""
         lock = open(self.lock_file, "a+b")  # noqa: SIM115 - stays open as long as the board is held
-        if not _lock(lock):
+        if not _lock(lock, BOARD_PATIENCE_S):
             lock.close()
             return None
         lock.truncate(0)
@@ -205,7 +208,7 @@ def is_locked(job_folder: str) -> bool:
 def hold(job_folder: str) -> Optional[BinaryIO]:
     """Become the supervisor of a job; None if it has one."""
     lock = open(os.path.join(job_folder, "supervisor.lock"), "a+b")  # noqa: SIM115 - held for life
-    if _lock(lock):
+    if _lock(lock, SUPERVISOR_PATIENCE_S):
         lock.truncate(0)
         lock.write(str(os.getpid()).encode("ascii"))  # whom `cancel` has to signal
         lock.flush()
@@ -232,13 +235,14 @@ def _names(path: str, file: BinaryIO) -> bool:
         return False
 
 
-def _lock(file: BinaryIO) -> bool:
-    """Take a lock that somebody may be looking at: a look holds it too, for some microseconds."""
-    for _ in range(LOOKS):
-        if _try_lock(file, fcntl.LOCK_EX):
-            return True
+def _lock(file: BinaryIO, patience_s: float) -> bool:
+    """Take a lock that somebody may be looking at."""
+    give_up = time.monotonic() + patience_s
+    while not _try_lock(file, fcntl.LOCK_EX):
+        if time.monotonic() > give_up:
+            return False
         time.sleep(LOOK_S)
-    return False
+    return True
 
 
 def _try_lock(file: BinaryIO, kind: int) -> bool:

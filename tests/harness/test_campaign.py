@@ -383,6 +383,15 @@ def ctrl_c(after: threading.Event, until: threading.Event) -> None:
         until.wait(1)
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """A shell starts what it runs in the background with Ctrl-C ignored, and Python leaves it at that."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_cancels_the_job_and_keeps_what_is_finished(lab: Lab) -> None:
     begun = threading.Event()
 
@@ -406,6 +415,7 @@ def test_ctrl_c_cancels_the_job_and_keeps_what_is_finished(lab: Lab) -> None:
     assert session.closed
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_a_second_ctrl_c_leaves_a_board_that_does_not_answer(lab: Lab) -> None:
     begun, told, let_go = threading.Event(), threading.Event(), threading.Event()
 
