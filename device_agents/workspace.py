@@ -24,8 +24,8 @@ JOB_LIFETIME_S = 7 * 86400.0
 RESERVE_BYTES = 16 << 20
 
 #: Who looks at a lock holds it for some microseconds, or longer where the system takes the processor away
-#: meanwhile. So a lock counts as taken only after trying for a while. A supervisor that gives up too soon leaves its
-#: job without one; who wants the board comes back anyway.
+#: meanwhile. So a lock counts as taken only after trying for a while. A supervisor that gives up too soon
+#: leaves its job without one; who wants the board comes back anyway.
 SUPERVISOR_PATIENCE_S = 3.0
 BOARD_PATIENCE_S = 0.05
 LOOK_S = 0.01
