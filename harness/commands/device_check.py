@@ -12,7 +12,7 @@ from rich.markup import escape
 
 from device_agents.protocol import ProbeReply
 from harness.commands import console
-from harness.commands.run import load_boards, open_session
+from harness.farm.boards import load_boards, open_session
 from harness.plan import RUNTIMES
 from reports.plain_text import plain
 from reports.units import size

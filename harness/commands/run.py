@@ -7,6 +7,7 @@ import os
 import secrets
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,15 +20,12 @@ from harness.commands import console
 from harness.commands.progress_display import ProgressDisplay
 from harness.commands.results_table import show_results
 from harness.errors import ConfigurationError, UsageError
-from harness.farm.connecting import open_transport
-from harness.farm.free_board import free_board
-from harness.farm.inventory import DeviceEntry, load_inventory
-from harness.farm.selection import candidates
-from harness.link.device_session import DeviceSession
+from harness.farm.boards import load_boards, open_session
+from harness.farm.inventory import DeviceEntry
 from harness.metrics import check_metric
 from harness.models import BenchModel, find_models
 from harness.outputs import check_folder, write_outputs
-from harness.plan import PlanFile, Selection, cases, check_selection, digest, load_plan_file
+from harness.plan import PlanFile, PlannedCase, Selection, cases, check_selection, digest, load_plan_file
 from harness.preparation import Preparation
 from harness.store import DEFAULT_PATH, Store, case_key
 from harness.version import harness_version
@@ -133,21 +131,8 @@ def run(
         check_folder(out)
     opened = Store.open(store)
     this_run, finished = _begin(opened, digest(planned, profile), resume)
-    with ProgressDisplay(len(planned) - len(finished)) as display:
-        campaign = Campaign(
-            CampaignSettings(this_run.id, profile, wait),
-            opened,
-            preparation,
-            lambda name: open_session(boards[name]),
-            display,
-        )
-        try:
-            complete = campaign.run(planned, finished)
-        except UsageError:
-            # Found in the data before anything was measured.
-            if not finished:
-                opened.forget(this_run.id)
-            raise
+    settings = CampaignSettings(this_run.id, profile, wait)
+    complete = _measure(settings, opened, preparation, boards, planned, finished)
     opened.finish(this_run.id, now(), interrupted=not complete)
     results, files = write_outputs(opened, this_run.id, out or DEFAULT_PATH.parent / this_run.id)
     if as_json:
@@ -162,29 +147,30 @@ def run(
         raise typer.Exit(EXIT_CASE_FAILED)
 
 
+def _measure(
+    settings: CampaignSettings,
+    store: Store,
+    preparation: Preparation,
+    boards: Mapping[str, DeviceEntry],
+    planned: Sequence[PlannedCase],
+    finished: frozenset[str],
+) -> bool:
+    """Run the campaign with its progress shown; False if it was interrupted."""
+    with ProgressDisplay(len(planned) - len(finished)) as display:
+        campaign = Campaign(settings, store, preparation, lambda name: open_session(boards[name]), display)
+        try:
+            return campaign.run(planned, finished)
+        except UsageError:
+            # Found in the data before anything was measured.
+            if not finished:
+                store.forget(settings.run_id)
+            raise
+
+
 def host_cache() -> Path:
     """Where this host keeps artifacts, references and inputs; EDGEBENCH_CACHE_DIR overrides."""
     base = os.environ.get("EDGEBENCH_CACHE_DIR") or platformdirs.user_cache_dir("edgebench")
     return Path(base) / "host"
-
-
-def load_boards(selectors: list[str], inventory: Path | None) -> dict[str, DeviceEntry]:
-    """The boards of the command line by their names, in order; raises UsageError for an unknown one."""
-    known = load_inventory(inventory)
-    boards: dict[str, DeviceEntry] = {}
-    for selector in selectors:
-        entry = free_board(candidates(selector, known), open_session)
-        boards[entry.name] = entry
-    return boards
-
-
-def open_session(entry: DeviceEntry) -> DeviceSession:
-    """A session with a board; `local` runs the Python that runs us, where the runtimes are installed."""
-    python, workspace = entry.python, entry.workspace
-    if entry.is_local:
-        python = sys.executable
-        workspace = os.environ.get("EDGEBENCH_CACHE_DIR") or workspace
-    return DeviceSession(open_transport(entry), python=python, workspace=workspace)
 
 
 def _begin(store: Store, plan_digest: str, resume: bool) -> tuple[Run, frozenset[str]]:
