@@ -100,6 +100,7 @@ class Store:
                 f"there is no result database {text}",
                 "measure something first (`bench run`), or say where one is with --store",
             )
+        engine = None
         try:
             if "://" not in text:
                 Path(text).parent.mkdir(parents=True, exist_ok=True)
@@ -109,6 +110,8 @@ class Store:
                 event.listen(engine, "connect", _sqlite_settings)
             _Base.metadata.create_all(engine)
         except (SQLAlchemyError, OSError, ModuleNotFoundError) as error:
+            if engine is not None:
+                engine.dispose()
             raise StoreError(
                 f"cannot use the result database {text}: {_first_line(error)}",
                 "give another place with --store, or make this one readable and writable",
