@@ -67,8 +67,8 @@ class OnnxRuntime(Runtime):
 
     def start(self) -> None:
         """Import onnxruntime."""
-        # Wheels from 1.31 on report their use to Microsoft: a thread, files in ~/.cache and attempts to
-        # reach the network. This is read when the library loads; disable_telemetry_events comes too late.
+        # Wheels from 1.31 on report their use to Microsoft: a thread, files in ~/.cache, uploads over
+        # HTTPS. This is read when the library loads; disable_telemetry_events comes too late.
         os.environ["ORT_DISABLE_TELEMETRY"] = "1"
         try:
             import onnxruntime
