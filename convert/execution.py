@@ -30,7 +30,7 @@ def run_model(info: ModelInfo, inputs: Mapping[str, NDArray[np.generic]]) -> Arr
         answers = [
             infer({name: np.asarray(array[i]) for name, array in feeds.items()}) for i in range(examples)
         ]
-    except Exception as error:
+    except Exception as error:  # each runtime raises classes of its own, which share no base
         shapes = ", ".join(f"{name!r} {array.shape[1:]}" for name, array in feeds.items())
         raise ConversionFailed(
             f"{info.path.name} does not run on this computer with inputs {shapes}: {error}",

@@ -88,11 +88,6 @@ def inspect(path: Path, cache: Path) -> ModelInfo:
     return info_from_inspection(content, path, main)
 
 
-def native_precision(info: ModelInfo) -> str:
-    """The precision the file has as it is: fp32, fp16, int8 or int8-dynamic."""
-    return info.precision
-
-
 def info_from_inspection(content: Mapping[str, Any], path: Path, main: ModelFile | None = None) -> ModelInfo:
     """The ModelInfo of what the worker found in the file at `path`; digests of its files are taken now."""
     main = main or _model_file(path.name, path)

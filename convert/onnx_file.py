@@ -72,7 +72,7 @@ def read_proto(path: Path) -> onnx.ModelProto:
     """The model without its external data; raises InvalidModel for a file that is not one."""
     try:
         model = onnx.load(path, load_external_data=False)
-    except Exception as error:
+    except Exception as error:  # protobuf and onnx raise what they like on damaged bytes
         raise _invalid(path, f"it does not parse ({error})") from error
     if not model.graph.output:
         raise _invalid(path, "it holds no graph with outputs")
@@ -143,7 +143,7 @@ def _session(path: Path) -> onnxruntime.InferenceSession:
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:
+    except Exception as error:  # onnxruntime's error classes share no base
         unknown = _UNKNOWN_OPERATOR.search(str(error))
         if unknown:
             raise _custom_operator(unknown[2] or unknown[3], unknown[1] or "") from error

@@ -67,7 +67,7 @@ def _attempt(
         way.make(job)
     except ConvertError:
         raise
-    except Exception as error:
+    except Exception as error:  # converters raise what they like; the next way is tried
         raise ConversionFailed(f"{type(error).__name__}: {error}", reason="conversion_failed") from error
     info = info_from_inspection(inspect_file(job.output), job.output)
     _check_interface(job.source, info)

@@ -61,7 +61,7 @@ def _interpreter(path: Path) -> Any:
     try:
         interpreter = Interpreter(model_path=str(path), num_threads=1)
         interpreter.allocate_tensors()
-    except Exception as error:
+    except Exception as error:  # ValueError, RuntimeError or worse, by version
         custom = _CUSTOM_OPERATOR.search(str(error))
         if custom or "Select TensorFlow op" in str(error):
             name = custom[1].rstrip(".") if custom else ", ".join(_flex_operators(path))

@@ -1,6 +1,5 @@
 """Memory of this process by stage; read between stages, never inside the timed loop. Absent is None."""
 
-import os
 import sys
 from typing import Dict, NamedTuple, Optional
 
@@ -62,8 +61,3 @@ def _peak_by_getrusage() -> Optional[int]:
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return int(peak) if sys.platform == "darwin" else int(peak) * 1024
-
-
-def page_size() -> int:
-    """Bytes of a memory page."""
-    return int(os.sysconf("SC_PAGE_SIZE"))

@@ -55,13 +55,6 @@ def median_interval(ordered: NDArray[np.int64]) -> tuple[int, int]:
     return quantile_interval(ordered, 0.5) or (int(ordered[0]), int(ordered[-1]))
 
 
-def relative_interval_width(summary: Summary) -> float:
-    """Full width of the median's 95 % interval as a share of the median; inf when it cannot be known."""
-    if summary.count < MEDIAN_INTERVAL_COUNT or summary.p50 <= 0.0:
-        return math.inf
-    return (summary.p50_ci95[1] - summary.p50_ci95[0]) / summary.p50
-
-
 def summarize(series_ns: Sequence[NDArray[np.int64]]) -> Summary:
     """Figures in milliseconds of nanosecond samples, one array per repetition; empty ones count for nothing.
 

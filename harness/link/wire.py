@@ -38,12 +38,6 @@ class LineReader:
                 return None
             self._buffer += piece
 
-    def take(self, limit: int) -> bytes:
-        """What was read beyond the lines so far, for a channel that goes on with raw bytes."""
-        piece = bytes(self._buffer[:limit])
-        del self._buffer[:limit]
-        return piece
-
 
 def message_of(device: str, line: bytes) -> Any:
     """The message of a line; a CommandFailed is raised as what it means here."""

@@ -12,7 +12,7 @@ from ai_edge_litert import schema_py_generated as schema
 from onnx import helper, numpy_helper
 
 from convert.errors import InvalidModel
-from convert.inspection import ModelInfo, TensorInfo, inspect, native_precision
+from convert.inspection import ModelInfo, TensorInfo, inspect
 from tests.convert import models
 
 pytestmark = pytest.mark.processes
@@ -47,7 +47,7 @@ def test_an_onnx_file_is_described_by_what_it_takes(tmp_path: Path, shared_cache
     )
     assert info.bounds == {"input_ids": 1000}
     assert info.parameters == 1000 * 16 + 16 * 8
-    assert native_precision(info) == "fp32"
+    assert info.precision == "fp32"
 
 
 def test_initializers_are_no_inputs(tmp_path: Path, shared_cache: Path) -> None:
@@ -181,7 +181,7 @@ def test_a_file_of_another_kind_is_refused(tmp_path: Path, shared_cache: Path) -
 
 def test_a_half_precision_file_is_known_as_one(tmp_path: Path, shared_cache: Path) -> None:
     info = inspect(models.convolution(tmp_path / "half.onnx", dtype="float16"), shared_cache)
-    assert native_precision(info) == "fp16"
+    assert info.precision == "fp16"
     assert info.inputs[0].dtype == "float16"
 
 

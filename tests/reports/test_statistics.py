@@ -6,13 +6,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from reports.record import Summary
 from reports.statistics import (
     PERCENTILE_RULE,
     median_interval,
     percentile,
     quantile_interval,
-    relative_interval_width,
     summarize,
 )
 
@@ -56,10 +54,9 @@ def test_a_percentile_is_withheld_until_the_sample_bounds_it(count: int, shown: 
     )
 
 
-def test_one_sample_has_no_spread_and_an_unknown_interval_width() -> None:
+def test_one_sample_has_no_spread_and_an_interval_of_itself() -> None:
     summary = summarize([ns(7)])
     assert (summary.p50, summary.stdev, summary.p50_ci95) == (7.0, 0.0, (7.0, 7.0))
-    assert relative_interval_width(summary) == float("inf")
 
 
 def test_no_sample_at_all_is_refused() -> None:
@@ -91,11 +88,6 @@ def test_repetitions_that_differ_widen_the_interval_to_students_t() -> None:
 
 def test_two_repetitions_never_put_the_median_below_the_fastest_sample() -> None:
     assert summarize([ns(*[1.0] * 20), ns(*[2.0] * 20)]).p50_ci95[0] == 1.0
-
-
-def test_the_width_is_the_intervals_share_of_the_median() -> None:
-    summary = Summary(100, 0, 0, 0, 10.0, None, None, None, 0, (9.0, 12.0))
-    assert relative_interval_width(summary) == pytest.approx(0.3)
 
 
 def test_fewer_than_six_samples_give_their_range() -> None:
