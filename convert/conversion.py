@@ -1,64 +1,73 @@
-"""From a source model to an artifact: the table of paths, the cache, the worker that walks a path.
+"""From a source model to an artifact: the request, the cache, the answer.
 
 A conversion that is in the cache imports no converter and no runtime.
 """
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
-from convert.arrays import save_arrays
+from convert.base import DEFAULT_TOLERANCE, BaseRequest, base_identity
 from convert.cache import cache_key, find_entry, make_entry, read_entry
-from convert.check_inputs import check_inputs, complete_inputs
-from convert.child import run_child
+from convert.calibration import Calibration
 from convert.datasets import Examples
 from convert.errors import ConversionFailed
-from convert.inspection import ModelFile, ModelInfo, info_from_json, info_to_json
-from convert.job import Way
-from convert.sample_inputs import seeded_inputs
+from convert.inspection import ModelFile, ModelInfo, info_from_json
+from convert.interface import TensorMap, maps_from_json
+from convert.making import make_artifact
+from convert.paths import FORMAT_OF, find_tools, find_ways
 from convert.steps import Step
-from convert.to_onnxruntime import ONNX_TO_ONNXRUNTIME
-from convert.to_tflite import TFLITE_TO_TFLITE
+from convert.toolchain import toolchain_key
 from convert.verification import OutputAgreement
-
-#: (source, target) -> precision -> ways, best first. A new converter is one file and one row.
-PATHS: dict[tuple[str, str], dict[str, tuple[Way, ...]]] = {
-    ("onnx", "onnxruntime"): ONNX_TO_ONNXRUNTIME,
-    ("tflite", "tflite"): TFLITE_TO_TFLITE,
-}
+from convert.workshop import Workshop
 
 #: Raised whenever the same tools would now make another artifact, or entries hold something else.
-_CONVERSION_VERSION = 2
+_CONVERSION_VERSION = 3
 _PACKAGES = {
     "onnx": ("onnx", "onnxruntime", "onnxslim"),
     "tflite": ("ai-edge-litert", "ai-edge-quantizer"),
 }
-#: Fewer samples than this leave the ranges of activations to chance.
-_ENOUGH_SAMPLES = 100
-_RANDOM_SAMPLES = 32
-#: More add minutes and move the ranges little; they are taken evenly from all.
-_MOST_SAMPLES = 1000
 
+Target = Literal["onnxruntime", "onnx-optimized", "tensorrt", "tflite"]
 Precision = Literal["fp32", "fp16", "int8", "int8-dynamic"]
+Io = Literal["float", "int8", "uint8"]
 
 
 @dataclass(frozen=True)
 class ConversionRequest:
-    """What to make. `shapes` are those of batch 1, for calibration and verification."""
+    """What to make. `shapes` are the source's, for calibration and verification.
+
+    Their batch size stays where the target's format fixes it (see needs_fixed_batch), else it is 1.
+    """
 
     info: ModelInfo
-    target: Literal["onnxruntime", "tflite"]
+    target: Target
     precision: Precision
     shapes: dict[str, tuple[int, ...]]
     calibration: Examples | None = None
     allow_random_calibration: bool = False
+    #: Types at the ends of an int8 TFLite model; no other artifact has a choice.
+    io: Io = "float"
+    #: The ONNX opset to end with; None: what the exporter or the source has.
+    opset: int | None = None
+    #: Batch sizes an exported ONNX model has to take; () keeps the one of `shapes`.
+    dynamic_batch: tuple[int, ...] = ()
+    #: Largest difference between a source and its base, see base.DEFAULT_TOLERANCE.
+    tolerance: float = DEFAULT_TOLERANCE
+
+    def base(self) -> BaseRequest:
+        """What the artifact is made from."""
+        return BaseRequest(
+            self.info,
+            FORMAT_OF[self.target],
+            self.shapes,
+            self.opset,
+            self.dynamic_batch,
+            self.tolerance,
+        )
 
 
 @dataclass(frozen=True)
@@ -75,74 +84,73 @@ class Artifact:
     #: The tools and their settings in one line.
     converter: str
     steps: tuple[Step, ...]
+    #: With the source's own outputs, by the source's names.
     agreement: tuple[OutputAgreement, ...]
     #: What the ranges of static int8 come from.
-    calibration: str | None
+    calibration: Calibration | None
     warnings: tuple[str, ...]
     from_cache: bool
+    #: How its inputs and outputs lie against the source's.
+    inputs: tuple[TensorMap, ...]
+    outputs: tuple[TensorMap, ...]
 
 
-def convert(request: ConversionRequest, cache: Path) -> Artifact:
-    """The artifact, from `cache` or made now in a child process, verified against its source.
+def needs_fixed_batch(info: ModelInfo, target: str) -> bool:
+    """Whether the artifact takes the batch size it was converted for and no other."""
+    return info.kind != FORMAT_OF[target]
+
+
+def convert(request: ConversionRequest, workshop: Workshop) -> Artifact:
+    """The artifact, from the cache or made now in child processes, verified against its source.
 
     Raises ConversionFailed: no_path, already_quantized, calibration_required, conversion_failed,
-    verification_failed, or what ended the child. Failures are not cached.
+    verification_failed, what a toolchain or the base can, or what ended a child. Failures are not cached.
     """
+    tools = find_tools(request.info, request.target, request.precision)
     ways = find_ways(request.info, request.target, request.precision)
     calibrated = any(way.needs_calibration for way in ways)
-    if calibrated:
-        _check_calibration(request)
-    key = cache_key(_content(request, calibrated))
-    entry = find_entry(cache, "artifacts", key)
+    _check_options(request, calibrated)
+    content = _content(request, calibrated)
+    content["tools"] = [[tool.task, toolchain_key(tool.toolchain)] for tool in tools]
+    key = cache_key(content)
+    entry = find_entry(workshop.cache, "artifacts", key)
     artifact = _read(entry, request, from_cache=True) if entry else None
     if artifact is not None:
         return artifact
     made = make_entry(
-        cache, "artifacts", key, lambda folder: _make(request, folder, calibrated), replace=entry is not None
+        workshop.cache,
+        "artifacts",
+        key,
+        lambda folder: make_artifact(request, tools, workshop, folder, calibrated=calibrated),
+        replace=entry is not None,
     )
     artifact = _read(made, request, from_cache=False)
     if artifact is None:
         raise ConversionFailed(
-            f"{made} cannot be read back", reason="cache_damaged", remedy=f"Remove {cache}"
+            f"{made} cannot be read back", reason="cache_damaged", remedy=f"Remove {workshop.cache}"
         )
     return artifact
 
 
-def find_ways(info: ModelInfo, target: str, precision: str) -> tuple[Way, ...]:
-    """The ways from a source to a target, best first; raises ConversionFailed if there is none."""
-    table = PATHS.get((info.kind, target))
-    if table is None:
-        sources = ", ".join(f".{source}" for source, runtime in PATHS if runtime == target)
-        raise ConversionFailed(
-            f"{info.path.name}: this version does not convert .{info.kind} to {target}",
-            reason="no_path",
-            remedy=f"For {target} give a source of {sources or 'another kind'}",
-        )
-    if precision not in table:
-        raise ConversionFailed(
-            f"{precision!r} is not a precision of {target}",
-            reason="no_path",
-            remedy=f"Choose one of {', '.join(table)}",
-        )
-    if info.precision == "fp32":
-        return table[precision]
-    if info.precision == precision:
-        # A file that has the precision already runs untouched; that is the last way to fp32.
-        return table["fp32"][-1:]
-    raise ConversionFailed(
-        f"{info.path.name} is {info.precision} already, and {precision} cannot be made from it",
-        reason="already_quantized",
-        remedy=f"Run it as {info.precision}, or give the fp32 model it was made from",
-    )
-
-
-def _check_calibration(request: ConversionRequest) -> None:
-    if request.calibration is None and not request.allow_random_calibration:
+def _check_options(request: ConversionRequest, calibrated: bool) -> None:
+    if calibrated and request.calibration is None and not request.allow_random_calibration:
         raise ConversionFailed(
             f"int8 of {request.info.path.name} needs calibration data, and none were given",
             reason="calibration_required",
             remedy="Give typical inputs with --calibration (100 or more), "
             "or --allow-random-calibration to measure speed alone",
+        )
+    if request.io != "float" and (request.target, request.precision) != ("tflite", "int8"):
+        raise ConversionFailed(
+            f"{request.precision} for {request.target} has no {request.io} inputs and outputs",
+            reason="no_path",
+            remedy="--io int8 and uint8 are for int8 with tflite; leave it out for the others",
+        )
+    if request.dynamic_batch and FORMAT_OF[request.target] != "onnx":
+        raise ConversionFailed(
+            f"{request.target} models have one batch size",
+            reason="batch_fixed",
+            remedy="Give --batch for the one to convert for, in place of --dynamic-batch",
         )
 
 
@@ -151,65 +159,28 @@ def _content(request: ConversionRequest, calibrated: bool) -> dict[str, Any]:
     return {
         "version": _CONVERSION_VERSION,
         "source": request.info.sha256,
+        "base": base_identity(request.base()),
         "target": request.target,
         "precision": request.precision,
         "shapes": {name: list(shape) for name, shape in request.shapes.items()},
         # Also where it is not calibrated with: the examples are what it is verified on.
         "calibration": request.calibration.sha256 if request.calibration else None,
         "random_calibration": calibrated and request.calibration is None,
-        "packages": _versions(request.info.kind),
+        "io": request.io,
+        "opset": request.opset,
+        "packages": _versions(FORMAT_OF[request.target]),
     }
 
 
-def _versions(kind: str) -> dict[str, str]:
+def _versions(format_: str) -> dict[str, str]:
     try:
-        return {package: version(package) for package in _PACKAGES[kind]}
+        return {package: version(package) for package in _PACKAGES[format_]}
     except PackageNotFoundError as error:
         raise ConversionFailed(
             f"the package {error.name} is not installed",
             reason="tool_missing",
             remedy=f"Install it: pip install {error.name}",
         ) from error
-
-
-def _make(request: ConversionRequest, folder: Path, calibrated: bool) -> dict[str, Any]:
-    """Fills the entry's folder by the worker; returns the entry's content."""
-    samples, described, warnings = _calibration(request) if calibrated else (None, None, [])
-    checks = check_inputs(request.info, request.shapes, request.calibration)
-    with tempfile.TemporaryDirectory(prefix="exchange-", dir=folder) as exchange:
-        calibration_file, checks_file = Path(exchange, "calibration.npz"), Path(exchange, "checks.npz")
-        content = {
-            "source": str(request.info.path),
-            "info": info_to_json(request.info),
-            "target": request.target,
-            "precision": request.precision,
-            "folder": str(folder),
-            "calibration": [str(calibration_file), save_arrays(calibration_file, samples)]
-            if samples
-            else None,
-            "checks": [str(checks_file), save_arrays(checks_file, checks)],
-        }
-        reply = run_child("conversion", content, error=ConversionFailed)
-    return {**reply, "calibration": described, "warnings": [*warnings, *reply["warnings"]]}
-
-
-def _calibration(request: ConversionRequest) -> tuple[dict[str, NDArray[np.generic]], str, list[str]]:
-    """Complete inputs to calibrate with, where they come from, and what to know about them."""
-    examples = request.calibration
-    if examples is None:
-        samples = seeded_inputs(request.info, request.shapes, _RANDOM_SAMPLES)
-        warning = "calibrated on random numbers: speed and size are real, outputs and accuracy are not"
-        return samples, f"{_RANDOM_SAMPLES} random samples, minmax", [warning]
-    batch = next(iter(request.shapes.values()), (1,))[:1] if examples.stacked else ()
-    count = min(_MOST_SAMPLES, examples.examples // (batch[0] if batch else 1)) or 1
-    described = f"{count} samples of {examples.source}, sha256 {examples.sha256[:12]}, minmax"
-    warnings = []
-    if examples.examples < _ENOUGH_SAMPLES:
-        warnings.append(
-            f"calibrated on {examples.examples} samples of {examples.source}; "
-            f"below {_ENOUGH_SAMPLES} the ranges of activations are left to chance"
-        )
-    return complete_inputs(examples, request.shapes, count), described, warnings
 
 
 def _read(entry: Path, request: ConversionRequest, *, from_cache: bool) -> Artifact | None:
@@ -221,6 +192,7 @@ def _read(entry: Path, request: ConversionRequest, *, from_cache: bool) -> Artif
     for file in info.files:
         if not file.path.is_file() or file.path.stat().st_size != file.bytes:
             return None
+    calibration = content["calibration"]
     return Artifact(
         files=info.files,
         info=info,
@@ -231,7 +203,9 @@ def _read(entry: Path, request: ConversionRequest, *, from_cache: bool) -> Artif
         converter=content["converter"],
         steps=tuple(Step(**step) for step in content["steps"]),
         agreement=tuple(OutputAgreement(**agreement) for agreement in content["agreement"]),
-        calibration=content["calibration"],
+        calibration=Calibration(**calibration) if calibration else None,
         warnings=tuple(content["warnings"]),
         from_cache=from_cache,
+        inputs=maps_from_json(content["inputs"]),
+        outputs=maps_from_json(content["outputs"]),
     )

@@ -6,13 +6,15 @@ Runs in the worker process only: it imports the runtimes.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from convert.arrays import load_arrays, save_arrays
 from convert.errors import ConversionFailed, ConvertError, InvalidModel
-from convert.inspection import ModelInfo
+from convert.inspection import ModelInfo, info_from_json
 
 Arrays = dict[str, NDArray[np.generic]]
 
@@ -107,3 +109,10 @@ def _stacked(name: str, outputs: list[NDArray[np.generic]]) -> NDArray[np.generi
             remedy="Export the model with outputs of a fixed size (detections: a fixed number, padded)",
         )
     return np.stack(outputs)
+
+
+def reference(request: dict[str, Any]) -> dict[str, Any]:
+    """The worker's task: outputs of request["info"] at request["path"], written to request["outputs"]."""
+    info = info_from_json(request["info"], Path(request["path"]))
+    inputs = load_arrays(Path(request["inputs"]), request["names"])
+    return {"names": save_arrays(Path(request["outputs"]), run_model(info, inputs))}

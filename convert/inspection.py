@@ -1,4 +1,4 @@
-"""What a model file holds: inputs, outputs, operators, and whether it loads at all."""
+"""What a model holds: inputs, outputs, operators, and whether it loads at all."""
 
 from __future__ import annotations
 
@@ -7,11 +7,24 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from convert.cache import cache_key, file_sha256, find_entry, make_entry, read_entry
-from convert.child import run_child
+from convert.child import Limits, run_child
 from convert.errors import InvalidModel
+from convert.source import (
+    RUNTIME_KINDS,
+    TOOLCHAIN_OF,
+    Source,
+    SourceKind,
+    source_from_json,
+    source_to_json,
+)
+from convert.source_digest import source_files, source_sha256
+from convert.toolchain import toolchain_key
+
+if TYPE_CHECKING:
+    from convert.workshop import Workshop
 
 #: Raised when what is kept of an inspection changes.
 _INSPECTION_VERSION = 1
@@ -44,9 +57,10 @@ class ModelFile:
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """A model that a runtime of this host has loaded."""
+    """A model that a runtime of this host, or the framework it was written in, has loaded."""
 
-    kind: Literal["onnx", "tflite"]
+    kind: SourceKind
+    #: Of a factory without weights, its name as a path.
     path: Path
     #: The file's own digest; with external data, the digest of all names and digests.
     sha256: str
@@ -62,6 +76,8 @@ class ModelInfo:
     bounds: dict[str, int]
     #: fp32, fp16, int8 or int8-dynamic: what the weights and operators of the file are.
     precision: str = "fp32"
+    #: Of a model that needs its framework: how it is read.
+    source: Source | None = None
 
 
 def inspect(path: Path, cache: Path) -> ModelInfo:
@@ -81,11 +97,45 @@ def inspect(path: Path, cache: Path) -> ModelInfo:
             "inspection",
             {"path": str(path), "kind": kind},
             error=InvalidModel,
-            deadline_s=_DEADLINE_S,
+            limits=Limits(_DEADLINE_S),
         )
         found = content
         make_entry(cache, "inspections", key, lambda _: found, replace=entry is not None)
     return info_from_inspection(content, path, main)
+
+
+def inspect_source(
+    source: Source, workshop: Workshop, shapes: Mapping[str, tuple[int, ...]] | None = None
+) -> ModelInfo:
+    """The model of any source; `shapes` are needed where the source tells none (PyTorch).
+
+    A model that needs its framework is loaded in that one's toolchain. Raises InvalidModel, DataError
+    `shape_needed` and what making a toolchain can.
+    """
+    if source.kind in RUNTIME_KINDS:
+        assert source.path is not None
+        return inspect(source.path, workshop.cache)
+    sha256 = source_sha256(source)
+    wanted = {name: list(shape) for name, shape in (shapes or {}).items()}
+    key = cache_key(
+        {
+            "version": _INSPECTION_VERSION,
+            "source": sha256,
+            "trust_pickle": source.trust_pickle,
+            "shapes": wanted,
+            "toolchain": str(source.python or toolchain_key(TOOLCHAIN_OF[source.kind])),
+        }
+    )
+    entry = find_entry(workshop.cache, "inspections", key)
+    content = read_entry(entry) if entry else None
+    if content is None:
+        family = "pytorch" if TOOLCHAIN_OF[source.kind] == "torch" else "tensorflow"
+        request = {"source": source_to_json(source), "shapes": wanted}
+        content = workshop.run_framework(f"{family} inspection", request, source, error=InvalidModel)
+        found = content
+        make_entry(workshop.cache, "inspections", key, lambda _: found, replace=entry is not None)
+    files = tuple(_model_file(name, file) for name, file in source_files(source))
+    return _info(content, source.path or Path(str(source.factory)), sha256, files, source)
 
 
 def info_from_inspection(content: Mapping[str, Any], path: Path, main: ModelFile | None = None) -> ModelInfo:
@@ -97,6 +147,8 @@ def info_from_inspection(content: Mapping[str, Any], path: Path, main: ModelFile
 
 def info_from_json(content: Mapping[str, Any], path: Path) -> ModelInfo:
     """The ModelInfo that `info_to_json` wrote, for the same files, now at `path` and beside it."""
+    if content.get("source"):
+        return _info(content, path, content["sha256"], (), source_from_json(content["source"]))
     main, *external = content["files"]
     files = (
         ModelFile(path.name, path, main["sha256"], main["bytes"]),
@@ -108,13 +160,20 @@ def info_from_json(content: Mapping[str, Any], path: Path) -> ModelInfo:
 def info_to_json(info: ModelInfo) -> dict[str, Any]:
     """Plain JSON values of everything but the place."""
     content = asdict(info)
+    content["source"] = source_to_json(info.source) if info.source else None
     del content["path"]
     for file in content["files"]:
         del file["path"]
     return content
 
 
-def _info(content: Mapping[str, Any], path: Path, sha256: str, files: tuple[ModelFile, ...]) -> ModelInfo:
+def _info(
+    content: Mapping[str, Any],
+    path: Path,
+    sha256: str,
+    files: tuple[ModelFile, ...],
+    source: Source | None = None,
+) -> ModelInfo:
     return ModelInfo(
         kind=content["kind"],
         path=path,
@@ -127,6 +186,7 @@ def _info(content: Mapping[str, Any], path: Path, sha256: str, files: tuple[Mode
         parameters=content["parameters"],
         bounds=dict(content["bounds"]),
         precision=content["precision"],
+        source=source,
     )
 
 

@@ -26,6 +26,10 @@ class Job:
     #: Complete inputs (samples, *shape of batch 1), None if the path needs none.
     calibration: Arrays | None
     log: StepLog
+    #: Types at the ends of an int8 TFLite file: float, int8 or uint8.
+    io: str = "float"
+    #: The ONNX opset to end with; None: the source's own.
+    opset: int | None = None
 
     def calibration_samples(self) -> Iterator[Arrays]:
         """One complete input at a time."""

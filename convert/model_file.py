@@ -18,3 +18,8 @@ def inspect_file(path: Path) -> dict[str, Any]:
     from convert.tflite_file import inspect_tflite
 
     return inspect_tflite(path)
+
+
+def inspection(request: dict[str, Any]) -> dict[str, Any]:
+    """The worker's task: request["path"] read."""
+    return inspect_file(Path(request["path"]))

@@ -3,116 +3,174 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from convert.arrays import load_arrays
-from convert.conversion import find_ways
+from convert.divergence import explain
 from convert.errors import ConversionFailed, ConvertError
 from convert.execution import run_model
 from convert.inspection import ModelInfo, info_from_inspection, info_from_json, info_to_json
+from convert.interface import as_fed, as_numbers
 from convert.job import Arrays, Job, Way
+from convert.paths import find_ways
 from convert.steps import StepLog
 from convert.verification import OutputAgreement, compare_outputs, find_doubt, find_fault
 
-_MAIN_FILE = {"onnxruntime": "model.onnx", "tflite": "model.tflite"}
-_RUNTIME_PACKAGE = {"onnxruntime": "onnxruntime", "tflite": "ai-edge-litert"}
+_RUNTIME_PACKAGE = {"onnx": "onnxruntime", "tflite": "ai-edge-litert"}
+
+
+class _Task:
+    """The request of the parent: what to convert, to what, and what it is judged by."""
+
+    def __init__(self, request: Mapping[str, Any]) -> None:
+        self.source = info_from_json(request["info"], Path(request["source"]))
+        self.target: str = request["target"]
+        self.precision: str = request["precision"]
+        self.io: str = request["io"]
+        self.opset: int | None = request["opset"]
+        self.folder = Path(request["folder"])
+        self.checks = _arrays(request["checks"])
+        self.calibration = _arrays(request["calibration"]) if request["calibration"] else None
+        self.log = StepLog()
+        if request["reference"]:
+            self.reference = _arrays(request["reference"])
+        else:
+            with self.log.step(_RUNTIME_PACKAGE[self.source.kind], "fp32 reference"):
+                self.reference = run_model(self.source, self.checks)
 
 
 def make_artifact(request: dict[str, Any]) -> dict[str, Any]:
     """The content of the artifact's cache entry; its files lie in request["folder"]."""
-    source = info_from_json(request["info"], Path(request["source"]))
-    target, precision = request["target"], request["precision"]
-    checks = _arrays(request["checks"])
-    calibration = _arrays(request["calibration"]) if request["calibration"] else None
-    log = StepLog()
-    with log.step("onnxruntime" if source.kind == "onnx" else "ai-edge-litert", "fp32 reference"):
-        reference = run_model(source, checks)
+    task = _Task(request)
     failures: list[ConvertError] = []
-    for way in find_ways(source, target, precision):
-        folder = Path(request["folder"])
-        work, result = folder / "work", folder / "result"
+    for way in find_ways(task.source, task.target, task.precision):
+        work, result = task.folder / "work", task.folder / "result"
         for place in (work, result):
             shutil.rmtree(place, ignore_errors=True)
             place.mkdir()
-        job = Job(source, work, result / _MAIN_FILE[target], calibration, log)
+        output = result / f"model.{task.source.kind}"
+        job = Job(task.source, work, output, task.calibration, task.log, task.io, task.opset)
         try:
-            info, agreement = _attempt(way, job, target, precision, checks, reference)
+            _make(way, job)
+            content = _verified(output, task)
         except ConvertError as error:
             failures.append(error)
-            log.warnings.append(f"{_described(way)} failed: {error.message}")
+            task.log.warnings.append(f"{_described(way)} failed: {error.message}")
             continue
         shutil.rmtree(work)
-        doubt = find_doubt(agreement, precision)
-        return {
-            "file": str(job.output.relative_to(folder)),
-            "info": info_to_json(info),
-            "converter": _described(way),
-            "steps": [asdict(step) for step in log.steps],
-            "agreement": [asdict(output) for output in agreement],
-            "warnings": [*log.warnings, *([doubt] if doubt else [])],
-        }
-    raise _all_failed(source, target, precision, failures)
+        return {**content, "converter": _described(way)}
+    raise _all_failed(task, failures)
 
 
-def _attempt(
-    way: Way, job: Job, target: str, precision: str, checks: Arrays, reference: Arrays
-) -> tuple[ModelInfo, tuple[OutputAgreement, ...]]:
-    """The artifact of one way and how it agrees; raises ConvertError if it does not."""
-    from convert.model_file import inspect_file
+def verify_artifact(request: dict[str, Any]) -> dict[str, Any]:
+    """The content of the entry of a file that a tool has made, request["made"]."""
+    return _verified(Path(request["made"]), _Task(request))
 
+
+def _make(way: Way, job: Job) -> None:
     try:
         way.make(job)
     except ConvertError:
         raise
+    except MemoryError:
+        raise
     except Exception as error:  # converters raise what they like; the next way is tried
         raise ConversionFailed(f"{type(error).__name__}: {error}", reason="conversion_failed") from error
-    info = info_from_inspection(inspect_file(job.output), job.output)
-    _check_interface(job.source, info)
-    _check_precision(job.source, info, precision)
-    with job.log.step(_RUNTIME_PACKAGE[target], "verification"):
-        outputs = run_model(info, checks)
-    aliases = {output.name: output.aliases for output in job.source.outputs}
-    scales = {output.name: output.quantization for output in job.source.outputs if output.quantization}
-    agreement = compare_outputs(reference, outputs, aliases, scales)
-    fault = find_fault(agreement, precision)
+
+
+def _verified(output: Path, task: _Task) -> dict[str, Any]:
+    """What is kept of an artifact that agrees; raises ConvertError for one that does not."""
+    from convert.model_file import inspect_file
+
+    info = info_from_inspection(inspect_file(output), output)
+    _check_interface(task, info)
+    _check_precision(task, info)
+    with task.log.step(_RUNTIME_PACKAGE[info.kind], "verification"):
+        fed = as_fed(task.checks, info.inputs)
+        outputs = run_model(info, fed)
+    agreement = _agreement(task, info, outputs)
+    fault = find_fault(agreement, task.precision)
     if fault:
-        raise ConversionFailed(fault, reason="verification_failed")
-    return info, agreement
+        where = _where(task, info, fed)
+        raise ConversionFailed(fault + (f"; {where}" if where else ""), reason="verification_failed")
+    doubt = find_doubt(agreement, task.precision)
+    return {
+        "file": str(output.relative_to(task.folder)),
+        "info": info_to_json(info),
+        "steps": [asdict(step) for step in task.log.steps],
+        "agreement": [asdict(output) for output in agreement],
+        "warnings": [*task.log.warnings, *([doubt] if doubt else [])],
+    }
 
 
-def _check_interface(source: ModelInfo, made: ModelInfo) -> None:
-    """An artifact takes and gives what its source does, under the same names."""
-    for side, before, after in (
-        ("inputs", source.inputs, made.inputs),
-        ("outputs", source.outputs, made.outputs),
-    ):
-        expected = sorted((tensor.name, len(tensor.shape), tensor.dtype) for tensor in before)
+def _agreement(task: _Task, info: ModelInfo, outputs: Arrays) -> tuple[OutputAgreement, ...]:
+    aliases = {output.name: output.aliases for output in task.source.outputs}
+    if task.io != "float":
+        return compare_outputs(task.reference, as_numbers(outputs, info.outputs), aliases)
+    scales = {output.name: output.quantization for output in task.source.outputs if output.quantization}
+    return compare_outputs(task.reference, outputs, aliases, scales)
+
+
+def _where(task: _Task, info: ModelInfo, fed: Arrays) -> str | None:
+    """Which layer disagrees first, for the message of a verification that failed."""
+    given = {name: array[0] for name, array in task.checks.items()}
+    return explain(
+        task.source.kind,
+        task.source.path,
+        info.kind,
+        info.path,
+        given,
+        {name: array[0] for name, array in fed.items()},
+        task.precision,
+    )
+
+
+def _check_interface(task: _Task, made: ModelInfo) -> None:
+    """An artifact takes and gives what its base does, under the same names, in the types asked for."""
+    sides = (("inputs", task.source.inputs, made.inputs), ("outputs", task.source.outputs, made.outputs))
+    for side, before, after in sides:
+        expected = sorted(
+            (tensor.name, len(tensor.shape), _dtype(tensor.dtype, task.io)) for tensor in before
+        )
         found = sorted((tensor.name, len(tensor.shape), tensor.dtype) for tensor in after)
         if expected != found:
             raise ConversionFailed(
                 f"the {side} changed from {expected} to {found}", reason="verification_failed"
             )
+        unscaled = [t.name for t in after if task.io != "float" and t.dtype == task.io and not t.quantization]
+        if unscaled:
+            raise ConversionFailed(
+                f"the {side} {', '.join(map(repr, unscaled))} are {task.io} without a scale",
+                reason="verification_failed",
+            )
 
 
-def _check_precision(source: ModelInfo, made: ModelInfo, precision: str) -> None:
+def _dtype(base: str, io: str) -> str:
+    return io if io != "float" and base == "float32" else base
+
+
+def _check_precision(task: _Task, made: ModelInfo) -> None:
     """Quantizers pass over what they do not know; a file that is still fp32 must not be sold as int8.
 
     Without weights to tell by, unchanged operators tell that nothing was converted.
     """
+    source = task.source
     untouched = not source.parameters and made.operators == source.operators
-    if made.precision == "fp32" != precision and (source.parameters or untouched):
+    if made.precision == "fp32" != task.precision and (source.parameters or untouched):
         raise ConversionFailed(
-            f"the result is still fp32: hardly any weight of {source.path.name} could be made {precision}",
+            f"the result is still fp32: hardly any weight of {source.path.name} "
+            f"could be made {task.precision}",
             reason="precision_not_reached",
             remedy=f"Its operators are {', '.join(source.operators)}; measure it in fp32",
         )
 
 
-def _arrays(saved: list[Any]) -> Arrays:
-    file, names = saved
+def _arrays(named: list[Any]) -> Arrays:
+    file, names = named
     return load_arrays(Path(file), names)
 
 
@@ -125,13 +183,11 @@ def _described(way: Way) -> str:
     return text
 
 
-def _all_failed(
-    source: ModelInfo, target: str, precision: str, failures: list[ConvertError]
-) -> ConversionFailed:
+def _all_failed(task: _Task, failures: list[ConvertError]) -> ConversionFailed:
     last = failures[-1]
     reasons = "; ".join(dict.fromkeys(failure.message for failure in failures))
     return ConversionFailed(
-        f"{source.path.name} could not be made into {precision} for {target}: {reasons}",
+        f"{task.source.path.name} could not be made into {task.precision} for {task.target}: {reasons}",
         reason=last.reason,
         remedy=last.remedy or "Choose another precision, or give a model that has it already",
     )

@@ -1,4 +1,4 @@
-"""The outputs every artifact is compared with: the fp32 source, run on this host."""
+"""The outputs every artifact is compared with: the fp32 source, run on this host by what it is made for."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 
 from convert.arrays import UNREADABLE_NPZ, arrays_sha256, load_arrays, save_arrays
 from convert.cache import cache_key, find_entry, make_entry, read_entry
-from convert.child import run_child
 from convert.errors import ConversionFailed, DataError, InvalidModel
 from convert.inspection import ModelInfo, info_to_json
+from convert.source import TOOLCHAIN_OF, source_to_json
+from convert.toolchain import toolchain_key
+from convert.workshop import Workshop
 
 #: Raised when the way references are made or kept changes.
 _REFERENCE_VERSION = 1
@@ -22,11 +24,11 @@ _RUNTIME_PACKAGE = {"onnx": "onnxruntime", "tflite": "ai-edge-litert"}
 
 
 def reference_outputs(
-    info: ModelInfo, inputs: Mapping[str, NDArray[np.generic]], cache: Path
+    info: ModelInfo, inputs: Mapping[str, NDArray[np.generic]], workshop: Workshop
 ) -> dict[str, NDArray[np.generic]]:
     """Outputs (examples, *output shape) of the source for complete inputs (examples, *shape).
 
-    Runs in a child process, one thread; kept in `cache` under the content of model and inputs. Raises
+    Runs in a child process, one thread; kept in the cache under the content of model and inputs. Raises
     ConversionFailed `execution_failed` when the runtime refuses the inputs, InvalidModel `no_inputs`,
     DataError `no_examples`.
     """
@@ -40,14 +42,18 @@ def reference_outputs(
         raise DataError(
             f"{info.path.name} cannot be run: there is no example to run it on", reason="no_examples"
         )
-    package = _RUNTIME_PACKAGE[info.kind]
-    content = {"version": _REFERENCE_VERSION, "model": info.sha256, package: version(package)}
+    cache = workshop.cache
+    content = {"version": _REFERENCE_VERSION, "model": info.sha256, **_tools(info)}
     key = cache_key({**content, "inputs": arrays_sha256(inputs)})
     entry = find_entry(cache, "references", key)
     outputs = _read(entry) if entry else None
     if outputs is None:
         entry = make_entry(
-            cache, "references", key, lambda folder: _run(info, inputs, folder), replace=entry is not None
+            cache,
+            "references",
+            key,
+            lambda folder: _run(info, inputs, workshop, folder),
+            replace=entry is not None,
         )
         outputs = _read(entry)
     if outputs is None:
@@ -57,7 +63,17 @@ def reference_outputs(
     return outputs
 
 
-def _run(info: ModelInfo, inputs: Mapping[str, NDArray[np.generic]], folder: Path) -> dict[str, Any]:
+def _tools(info: ModelInfo) -> dict[str, str]:
+    """What runs the source, in its version."""
+    if info.source is None:
+        package = _RUNTIME_PACKAGE[info.kind]
+        return {package: version(package)}
+    return {"toolchain": str(info.source.python or toolchain_key(TOOLCHAIN_OF[info.kind]))}
+
+
+def _run(
+    info: ModelInfo, inputs: Mapping[str, NDArray[np.generic]], workshop: Workshop, folder: Path
+) -> dict[str, Any]:
     given = folder / "inputs.npz"
     names = save_arrays(given, inputs)
     request = {
@@ -67,7 +83,12 @@ def _run(info: ModelInfo, inputs: Mapping[str, NDArray[np.generic]], folder: Pat
         "inputs": str(given),
         "outputs": str(folder / "outputs.npz"),
     }
-    reply = run_child("reference", request, error=ConversionFailed)
+    if info.source is None:
+        reply = workshop.run("reference", request)
+    else:
+        family = "pytorch" if TOOLCHAIN_OF[info.kind] == "torch" else "tensorflow"
+        request["source"] = source_to_json(info.source)
+        reply = workshop.run_framework(f"{family} reference", request, info.source, error=ConversionFailed)
     given.unlink()
     return reply
 

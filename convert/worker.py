@@ -10,21 +10,23 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from convert.errors import ConversionFailed, ConvertError
+from convert.network_guard import refuse_network
 
 
 def main(exchange: str) -> None:
     """Answers EXCHANGE/request.json with EXCHANGE/reply.json."""
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
     logging.basicConfig(level=logging.WARNING)
+    refuse_network()
     folder = Path(exchange)
     request = json.loads((folder / "request.json").read_text(encoding="utf-8"))
     try:
-        reply = {"result": _TASKS[request["task"]](request)}
+        reply = {"result": _do(request)}
     except ConvertError as error:
         reply = {"error": _error(error)}
     except MemoryError:
@@ -54,30 +56,37 @@ def _error(error: ConvertError) -> dict[str, Any]:
     }
 
 
-def _inspection(request: dict[str, Any]) -> dict[str, Any]:
-    from convert.model_file import inspect_file
-
-    return inspect_file(Path(request["path"]))
-
-
-def _reference(request: dict[str, Any]) -> dict[str, Any]:
-    from convert.arrays import load_arrays, save_arrays
-    from convert.execution import run_model
-    from convert.inspection import info_from_json
-
-    info = info_from_json(request["info"], Path(request["path"]))
-    inputs = load_arrays(Path(request["inputs"]), request["names"])
-    return {"names": save_arrays(Path(request["outputs"]), run_model(info, inputs))}
+def _do(request: dict[str, Any]) -> dict[str, Any]:
+    module, function = TASKS[request["task"]].split(":")
+    result: dict[str, Any] = getattr(import_module(module), function)(request)
+    return result
 
 
-def _conversion(request: dict[str, Any]) -> dict[str, Any]:
-    from convert.pipeline import make_artifact
-
-    return make_artifact(request)
-
-
-_TASKS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
-    "inspection": _inspection,
-    "reference": _reference,
-    "conversion": _conversion,
+#: Task -> the function that does it, imported in the process that does it.
+TASKS = {
+    "inspection": "convert.model_file:inspection",
+    "reference": "convert.execution:reference",
+    "base verification": "convert.base_verification:verify_base",
+    "conversion": "convert.pipeline:make_artifact",
+    "verification": "convert.pipeline:verify_artifact",
+    # in the torch toolchain
+    "pytorch inspection": "convert.tools.pytorch_model:inspection",
+    "pytorch reference": "convert.tools.pytorch_model:reference",
+    "pytorch trace": "convert.tools.pytorch_model:trace",
+    "pytorch to onnx (TorchScript)": "convert.tools.pytorch_to_onnx:by_torchscript",
+    "pytorch to onnx (dynamo)": "convert.tools.pytorch_to_onnx:by_dynamo",
+    "pytorch to tflite": "convert.tools.pytorch_to_tflite:by_litert_torch",
+    # in the tensorflow toolchain
+    "tensorflow inspection": "convert.tools.tensorflow_model:inspection",
+    "tensorflow reference": "convert.tools.tensorflow_model:reference",
+    "tensorflow to tflite": "convert.tools.tensorflow_to_tflite:by_tflite_converter",
+    "tensorflow to onnx": "convert.tools.tensorflow_to_onnx:by_tf2onnx",
+    "tflite to onnx": "convert.tools.tensorflow_to_onnx:tflite_by_tf2onnx",
+    # in the onnx2tf toolchains
+    "onnx to tflite": "convert.tools.onnx_to_tflite:by_flatbuffer",
+    "onnx to tflite (TensorFlow)": "convert.tools.onnx_to_tflite:by_tensorflow",
+    # in the runtimes' toolchains
+    "tflite-runtime check": "convert.tools.tflite_runtime_check:check",
+    "tensorrt parser check": "convert.tools.tensorrt_parser_check:check",
+    "onnx to openvino": "convert.tools.onnx_to_openvino:convert",
 }

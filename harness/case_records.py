@@ -57,7 +57,7 @@ def artifact_of(workload: Workload) -> kept.Artifact | None:
             for step in artifact.steps
         ),
         verification=fidelity_of([artifact.agreement], None) if artifact.agreement else None,
-        calibration=artifact.calibration,
+        calibration=str(artifact.calibration) if artifact.calibration else None,
     )
 
 

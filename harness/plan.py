@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from convert.source import SourceKind
 from harness.errors import ConfigurationError, UsageError
 from harness.models import BenchModel
 from profiles import strict_toml
@@ -20,7 +21,16 @@ RUNTIMES = ("onnxruntime", "tflite", "tensorrt", "null")
 PRECISIONS = ("fp32", "fp16", "int8", "int8-dynamic")
 
 #: The runtimes that take a source of each kind without a heavy converter.
-NATIVE_RUNTIME = {"onnx": "onnxruntime", "tflite": "tflite"}
+#: The runtime a kind of source is nearest to, measured where the user names none.
+NATIVE_RUNTIME: dict[SourceKind, str] = {
+    "onnx": "onnxruntime",
+    "pytorch": "onnxruntime",
+    "torchscript": "onnxruntime",
+    "pt2": "onnxruntime",
+    "tflite": "tflite",
+    "keras": "tflite",
+    "savedmodel": "tflite",
+}
 
 #: The null runtime runs no model; its one case a device goes by these words.
 NULL_MODEL = "null"
@@ -113,7 +123,7 @@ def _cases_of(device: str, models: Sequence[BenchModel], selection: Selection) -
 
 
 def _native_runtimes(model: BenchModel) -> tuple[str, ...]:
-    return tuple(NATIVE_RUNTIME[kind] for kind in NATIVE_RUNTIME if kind in model.sources)
+    return tuple(dict.fromkeys(NATIVE_RUNTIME[kind] for kind in NATIVE_RUNTIME if kind in model.sources))
 
 
 def digest(planned: Sequence[PlannedCase], measurement: MeasurementProfile) -> str:

@@ -12,7 +12,6 @@ import math
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
@@ -22,14 +21,18 @@ from numpy.typing import NDArray
 
 from convert.arrays import save_arrays
 from convert.check_inputs import check_inputs
-from convert.conversion import Artifact, ConversionRequest, Precision, convert
+from convert.conversion import Artifact, ConversionRequest, Io, Precision, Target, convert, needs_fixed_batch
 from convert.datasets import Examples, Preprocessing, load_examples
-from convert.errors import ConvertError, DataError, InvalidModel
-from convert.inspection import ModelInfo, TensorInfo, inspect
+from convert.errors import DataError, InvalidModel
+from convert.inspection import ModelInfo, TensorInfo, inspect_source
+from convert.interface import TensorMap, as_fed, as_numbers, to_artifact, to_source
 from convert.reference import reference_outputs
 from convert.sample_inputs import resolve_shapes
+from convert.source import Source, SourceKind
+from convert.workshop import Workshop
 from device_agents.protocol import BlobRef, Dataset, TensorSpec
-from harness.errors import ConversionFailed, ModelError, UsageError
+from harness.converter_errors import translated
+from harness.errors import ConversionFailed, UsageError
 from harness.link.deployment import Blob
 from harness.models import BenchModel
 from profiles.model_spec import PreprocessingSpec
@@ -40,13 +43,11 @@ Arrays = Mapping[str, NDArray[np.generic]]
 CHECK_EXAMPLES = 8
 CHECK_BYTES = 32 << 20
 
-#: Which source serves a runtime best; the other one needs a conversion between formats.
-_SOURCE_KINDS = {
-    "onnxruntime": ("onnx", "tflite"),
-    "tflite": ("tflite", "onnx"),
-    "tensorrt": ("onnx", "tflite"),
+#: Which source serves a runtime best: the fewest steps first, then what its converters do best.
+_SOURCE_KINDS: dict[str, tuple[SourceKind, ...]] = {
+    "onnxruntime": ("onnx", "pytorch", "pt2", "torchscript", "savedmodel", "keras", "tflite"),
+    "tflite": ("tflite", "keras", "savedmodel", "pytorch", "pt2", "onnx", "torchscript"),
 }
-_TARGETS = ("onnxruntime", "tflite")
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,8 @@ class Workload:
     evaluation: Dataset | None = None
     #: The fp32 source's outputs for the check inputs, (examples, *output shape) by canonical name.
     reference: Arrays | None = None
+    #: How the artifact's outputs lie against the source's.
+    output_maps: tuple[TensorMap, ...] = ()
     #: What else the reference's outputs are called, and the scale of quantised ones.
     aliases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     quantization: Mapping[str, tuple[float, int]] = field(default_factory=dict)
@@ -71,18 +74,26 @@ class Workload:
     #: What had to be guessed or is doubtful, for the user.
     notes: tuple[str, ...] = ()
 
+    def in_source_terms(self, outputs: Arrays, *, stacked: bool) -> Arrays:
+        """A board's outputs, by the artifact's names, in the names, layout and numbers of the source."""
+        if self.artifact is None:
+            return outputs
+        integers = {name for name, array in (self.reference or {}).items() if array.dtype.kind in "iu"}
+        floats = [t for t in self.artifact.info.outputs if t.name not in integers]
+        numbers = as_numbers(outputs, floats)
+        return to_source(numbers, self.output_maps, stacked=stacked)
+
 
 @dataclass(frozen=True)
 class _Material:
-    """What all precisions of a (source, batch size) share."""
+    """What all precisions of a (source, batch size) share; arrays in the source's terms."""
 
     info: ModelInfo
     shapes: dict[str, tuple[int, ...]]
-    check: Blob
-    check_examples: int
+    #: Complete inputs (examples, *shape).
+    check: Arrays
     reference: Arrays
     calibration: Examples | None
-    evaluation: Blob | None
     dataset: Examples | None
     notes: tuple[str, ...]
 
@@ -90,25 +101,29 @@ class _Material:
 class Preparation:
     """Makes workloads; remembers within a run what they share."""
 
-    def __init__(self, cache: Path, *, allow_random_calibration: bool = False) -> None:
-        self._cache = cache
+    def __init__(
+        self, workshop: Workshop, *, allow_random_calibration: bool = False, io: Io = "float"
+    ) -> None:
+        self._workshop = workshop
         self._allow_random_calibration = allow_random_calibration
+        self._io: Io = io
         self._material = functools.cache(self._make_material)
-        self._inspected = functools.cache(lambda path: inspect(path, cache))
+        # Artifacts with the same interface are fed the same files.
+        self._blobs: dict[tuple[object, ...], Blob] = {}
 
     def workload(self, model: BenchModel | None, runtime: str, precision: str, batch_size: int) -> Workload:
         """Everything for one case; raises CaseError with the reason why there is none."""
         if model is None:
             return Workload()
-        if runtime not in _TARGETS:
+        if runtime not in _SOURCE_KINDS:
             raise ConversionFailed(
                 f"{runtime}: this version makes no artifacts for it",
                 "choose onnxruntime or tflite",
                 "no_path",
             )
-        with _translated(model):
+        with translated(model.name):
             material = self._material(_Key(model), runtime, batch_size)
-            artifact = self._artifact(model, material, runtime, precision)
+            artifact = self._artifact(model, material, runtime, precision, batch_size)
             return self._workload(model, material, artifact)
 
     def with_shapes(
@@ -137,23 +152,30 @@ class Preparation:
 
     def _input_names(self, model: BenchModel) -> set[str]:
         try:
-            infos = [self._inspected(path) for path in model.sources.values()]
-        except InvalidModel:
+            infos = [self._inspected(source, model.shapes) for source in model.sources.values()]
+        except (InvalidModel, DataError):
             return set()
         return {name for info in infos for tensor in info.inputs for name in (tensor.name, *tensor.aliases)}
 
-    def _artifact(self, model: BenchModel, material: _Material, runtime: str, precision: str) -> Artifact:
-        shapes = resolve_shapes(material.info, model.shapes, 1).shapes
+    def _inspected(self, source: Source, shapes: Mapping[str, tuple[int, ...]]) -> ModelInfo:
+        return inspect_source(source, self._workshop, shapes)
+
+    def _artifact(
+        self, model: BenchModel, material: _Material, runtime: str, precision: str, batch_size: int
+    ) -> Artifact:
+        fixed = needs_fixed_batch(material.info, runtime)
+        shapes = resolve_shapes(material.info, model.shapes, batch_size if fixed else 1).shapes
         return convert(
             ConversionRequest(
                 info=material.info,
-                target="onnxruntime" if runtime == "onnxruntime" else "tflite",
+                target=cast("Target", runtime),
                 precision=cast("Precision", precision),
                 shapes=shapes,
                 calibration=material.calibration,
                 allow_random_calibration=self._allow_random_calibration,
+                io=self._io if (runtime, precision) == ("tflite", "int8") else "float",
             ),
-            self._cache,
+            self._workshop,
         )
 
     def _calibration(self, model: BenchModel, info: ModelInfo) -> Examples | None:
@@ -166,7 +188,7 @@ class Preparation:
 
     def _make_material(self, key: _Key, runtime: str, batch_size: int) -> _Material:
         model = key.model
-        info = self._inspected(_source(model, runtime))
+        info = self._inspected(_source(model, runtime), model.shapes)
         resolved = resolve_shapes(info, model.shapes, batch_size)
         dataset = None
         if model.dataset is not None:
@@ -181,18 +203,16 @@ class Preparation:
         check = check_inputs(
             info, resolved.shapes, calibration or dataset, _check_count(info, resolved.shapes)
         )
-        reference = reference_outputs(info, check, self._cache)
+        reference = reference_outputs(info, check, self._workshop)
         fitting = _fitting(reference)
         check = {name: array[:fitting] for name, array in check.items()}
         reference = {name: array[:fitting] for name, array in reference.items()}
         return _Material(
             info=info,
             shapes=resolved.shapes,
-            check=self._blob(check, info.inputs, "check.npz"),
-            check_examples=fitting,
+            check=check,
             reference=reference,
             calibration=calibration,
-            evaluation=self._blob(dataset.inputs, info.inputs, "evaluation.npz") if dataset else None,
             dataset=dataset,
             notes=tuple(_notes(model, resolved.guessed)),
         )
@@ -200,34 +220,53 @@ class Preparation:
     def _workload(self, model: BenchModel, material: _Material, artifact: Artifact) -> Workload:
         blobs = [Blob(file.sha256, file.bytes, file.path, file.name) for file in artifact.files]
         refs = tuple(_ref(blob) for blob in blobs)
-        blobs.append(material.check)
+        check = self._fed(material, material.check, artifact, "check.npz", stacked=False)
+        blobs.append(check)
         evaluation = None
-        if material.evaluation is not None and material.dataset is not None:
-            blobs.append(material.evaluation)
-            evaluation = Dataset(
-                _ref(material.evaluation), material.dataset.examples, material.dataset.stacked
+        dataset = material.dataset
+        if dataset is not None:
+            examples = self._fed(
+                material, dataset.inputs, artifact, "evaluation.npz", stacked=dataset.stacked
             )
+            blobs.append(examples)
+            evaluation = Dataset(_ref(examples), dataset.examples, dataset.stacked)
+        shapes = {
+            entry.name: _permuted(material.shapes[entry.source], entry.permutation)
+            for entry in artifact.inputs
+        }
         return Workload(
             artifact=artifact,
             artifact_refs=refs,
-            inputs=tuple(_spec(tensor, material.shapes[tensor.name]) for tensor in artifact.info.inputs),
+            inputs=tuple(_spec(tensor, shapes[tensor.name]) for tensor in artifact.info.inputs),
             outputs=tuple(_spec(tensor, None) for tensor in artifact.info.outputs),
-            check=Dataset(_ref(material.check), material.check_examples, stacked=False),
+            check=Dataset(_ref(check), len(next(iter(material.check.values()))), stacked=False),
             evaluation=evaluation,
             reference=material.reference,
+            output_maps=artifact.outputs,
             aliases={tensor.name: tensor.aliases for tensor in material.info.outputs},
             quantization={
                 t.name: t.quantization for t in material.info.outputs if t.quantization is not None
             },
-            labels=None if material.dataset is None else material.dataset.labels,
+            labels=None if dataset is None else dataset.labels,
             metric=model.metric or "top1",
             blobs={blob.sha256: blob for blob in blobs},
             notes=(*material.notes, *(f"{model.name}: {warning}" for warning in artifact.warnings)),
         )
 
+    def _fed(
+        self, material: _Material, arrays: Arrays, artifact: Artifact, name: str, *, stacked: bool
+    ) -> Blob:
+        """Inputs in the source's terms as the file a board feeds to the artifact."""
+        types = tuple((tensor.name, tensor.dtype, tensor.quantization) for tensor in artifact.info.inputs)
+        key = (id(material), name, artifact.inputs, types)
+        if key not in self._blobs:
+            fed = as_fed(to_artifact(arrays, artifact.inputs, stacked=stacked), artifact.info.inputs)
+            self._blobs[key] = self._blob(fed, artifact.info.inputs, name)
+        return self._blobs[key]
+
     def _blob(self, arrays: Arrays, order: Sequence[TensorInfo], name: str) -> Blob:
         """Arrays as a file of the cache named by its hash, in the order the board numbers them."""
-        folder = self._cache / "inputs"
+        folder = self._workshop.cache / "inputs"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         handle, part = tempfile.mkstemp(dir=folder)
         os.close(handle)
@@ -252,7 +291,11 @@ class _Key:
         return isinstance(other, _Key) and other.model.name == self.model.name
 
 
-def _source(model: BenchModel, runtime: str) -> Path:
+def _permuted(shape: tuple[int, ...], permutation: tuple[int, ...] | None) -> tuple[int, ...]:
+    return shape if permutation is None else tuple(shape[axis] for axis in permutation)
+
+
+def _source(model: BenchModel, runtime: str) -> Source:
     return next(model.sources[kind] for kind in _SOURCE_KINDS[runtime] if kind in model.sources)
 
 
@@ -307,16 +350,3 @@ def _spec(tensor: TensorInfo, shape: tuple[int, ...] | None) -> TensorSpec:
 
 def _ref(blob: Blob) -> BlobRef:
     return BlobRef(blob.sha256, blob.bytes, blob.name)
-
-
-@contextmanager
-def _translated(model: BenchModel) -> Iterator[None]:
-    """The converter's errors as this side's."""
-    try:
-        yield
-    except InvalidModel as error:
-        raise ModelError(error.message, error.remedy, error.reason) from error
-    except DataError as error:
-        raise UsageError(f"{model.name}: {error.message}", error.remedy) from error
-    except ConvertError as error:
-        raise ConversionFailed(f"{model.name}: {error.message}", error.remedy, error.reason) from error

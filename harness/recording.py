@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -189,7 +190,7 @@ class Recording:
             return [
                 compare_outputs(
                     self.workload.reference,
-                    self._load(folder, file),
+                    self._load(folder, file, stacked=False),
                     self.workload.aliases,
                     self.workload.quantization,
                 )
@@ -214,16 +215,19 @@ class Recording:
         saved = next((s for s in self.outputs if s.purpose == "evaluation"), None)
         if saved is None or self.workload.labels is None or self.workload.metric is None:
             return None
-        outputs = self._load(folder, saved.file)
+        stacked = self.workload.evaluation is not None and self.workload.evaluation.stacked
+        outputs = self._load(folder, saved.file, stacked=stacked)
         try:
             return find_metric(self.workload.metric)(outputs, self.workload.labels)
         except MetricError as error:
             raise ModelError(f"{self.case.label}: {error.message}", error.remedy, "metric_failed") from error
 
-    def _load(self, folder: Path, file: BlobRef) -> dict[str, Array]:
+    def _load(self, folder: Path, file: BlobRef, *, stacked: bool) -> Mapping[str, Array]:
+        """Outputs that the board saved, in the terms of the model's source."""
         names = [spec.names[0] for spec in self.workload.outputs]
         try:
-            return load_arrays(folder / file.name, names)
+            outputs = load_arrays(folder / file.name, names)
+            return self.workload.in_source_terms(outputs, stacked=stacked)
         except (*UNREADABLE_NPZ, KeyError) as error:
             raise AgentError(f"{self.case.device}: {file.name} cannot be read: {error}") from error
 

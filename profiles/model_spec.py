@@ -15,10 +15,24 @@ FOLDER = Path(__file__).with_name("models")
 
 @dataclass(frozen=True)
 class Sources:
-    """Files of the same network in different formats, beside the spec."""
+    """The same network in different formats, beside the spec."""
 
     onnx: Path | None = None
     tflite: Path | None = None
+    #: A `.keras` or `.h5` file.
+    keras: Path | None = None
+    #: A SavedModel folder.
+    saved_model: Path | None = None
+    #: A TorchScript file.
+    torchscript: Path | None = None
+    #: A `.pt2` file of torch.export.
+    exported: Path | None = None
+    #: `package.module:function` that returns a torch.nn.Module; imported from the spec's folder.
+    pytorch: str | None = None
+    #: A state_dict for the module.
+    weights: Path | None = None
+    #: The interpreter that has what the factory imports.
+    python: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -85,19 +99,19 @@ def load_model_spec(path: Path) -> ModelSpec:
     """The spec at `path`; raises InvalidFile with every fault, missing files included."""
     document = strict_toml.load(path, ModelDocument)
     spec = ModelSpec(**vars(document), folder=path.parent)
-    named = {
-        "sources.onnx": spec.sources.onnx,
-        "sources.tflite": spec.sources.tflite,
-        "dataset": spec.dataset,
-        "calibration": spec.calibration,
-    }
+    files = {name: value for name, value in vars(spec.sources).items() if isinstance(value, Path)}
+    named: dict[str, Path | None] = {f"sources.{name}": file for name, file in files.items()}
+    named |= {"dataset": spec.dataset, "calibration": spec.calibration}
     faults = [
         f"{path}: {field}: {spec.path(file)} does not exist"
         for field, file in named.items()
         if file is not None and not spec.path(file).exists()
     ]
-    if spec.sources == Sources():
-        faults.append(f"{path}: sources: names no file; give onnx or tflite")
+    models = [name for name in vars(Sources()) if name not in ("weights", "python")]
+    if not any(getattr(spec.sources, name) for name in models):
+        faults.append(f"{path}: sources: names no model; give one of {', '.join(models)}")
+    if spec.sources.weights is not None and spec.sources.pytorch is None:
+        faults.append(f"{path}: sources.weights: there is no sources.pytorch for them")
     if faults:
         raise InvalidFile(faults)
     return spec

@@ -24,3 +24,8 @@ def show_error(error: BenchError) -> None:
         err.print(lead + escape(plain(line, 2000)))
     if error.remedy:
         err.print(f"[bold]remedy:[/] {escape(plain(error.remedy, 2000))}")
+
+
+def note(text: str) -> None:
+    """A line about what takes long, or was assumed."""
+    err.print(escape(plain(text, 2000)))

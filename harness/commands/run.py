@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
-import platformdirs
 import typer
 
+from convert.conversion import Io
 from harness.campaign import Campaign, CampaignSettings
 from harness.case_records import now
 from harness.commands import console
@@ -25,6 +25,7 @@ from harness.farm.inventory import DeviceEntry
 from harness.metrics import check_metric
 from harness.models import BenchModel, find_models
 from harness.outputs import check_folder, write_outputs
+from harness.places import workshop
 from harness.plan import PlanFile, PlannedCase, Selection, cases, check_selection, digest, load_plan_file
 from harness.preparation import Preparation
 from harness.store import DEFAULT_PATH, Store, case_key
@@ -50,7 +51,8 @@ def run(
         "--model",
         "-m",
         metavar="PATH|NAME",
-        help=".onnx, .tflite or model.toml file, or a built-in model; repeatable. Default: the demo.",
+        help="A model file, SavedModel folder, model.toml, package.module:factory or built-in model; "
+        "repeatable. Default: the demo.",
     ),
     device: list[str] = typer.Option(
         [],
@@ -77,6 +79,9 @@ def run(
     ),
     allow_random_calibration: bool = typer.Option(
         False, "--allow-random-calibration", help="Calibrate int8 on noise when there is no data."
+    ),
+    io: str = typer.Option(
+        "float", metavar="T", help="Types at the ends of int8 TFLite models: float, uint8 or int8."
     ),
     shape: list[str] = typer.Option(
         [], metavar="NAME=1,3,..", help="Shape of a dynamic input: name=1,3,224,224; repeatable."
@@ -116,7 +121,9 @@ def run(
     )
     check_selection(selection)
     profile = _measurement(measurement or plan_file.measurement)
-    preparation = Preparation(host_cache(), allow_random_calibration=allow_random_calibration)
+    preparation = Preparation(
+        workshop(console.note), allow_random_calibration=allow_random_calibration, io=_io(io)
+    )
     models = _with_data(
         find_models(model or list(plan_file.models) or [DEMO_MODEL]), dataset, calibration, metric
     )
@@ -167,12 +174,6 @@ def _measure(
             raise
 
 
-def host_cache() -> Path:
-    """Where this host keeps artifacts, references and inputs; EDGEBENCH_CACHE_DIR overrides."""
-    base = os.environ.get("EDGEBENCH_CACHE_DIR") or platformdirs.user_cache_dir("edgebench")
-    return Path(base) / "host"
-
-
 def _begin(store: Store, plan_digest: str, resume: bool) -> tuple[Run, frozenset[str]]:
     """The run, new or resumed, and the keys of its finished cases."""
     if resume:
@@ -221,6 +222,12 @@ def _measurement(name: str) -> MeasurementProfile:
         return measurement_profile(name)
     except InvalidFile as error:
         raise ConfigurationError(error.faults) from error
+
+
+def _io(word: str) -> Io:
+    if word not in ("float", "uint8", "int8"):
+        raise UsageError(f"--io {word}: no such type", "give float, uint8 or int8")
+    return cast("Io", word)
 
 
 def _words(option: str | None) -> tuple[str, ...] | None:

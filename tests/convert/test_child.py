@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from convert import child
@@ -53,7 +54,7 @@ def test_a_worker_that_hangs_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(child, "_BOOTSTRAP", "import time; time.sleep(60)")
     started = time.monotonic()
     with pytest.raises(ConversionFailed, match="inspection did not end within 0 s") as caught:
-        child.run_child("inspection", {}, error=ConversionFailed, deadline_s=0.2)
+        child.run_child("inspection", {}, error=ConversionFailed, limits=child.Limits(0.2))
     assert caught.value.reason == "timeout"
     assert time.monotonic() - started < 5
 
@@ -116,3 +117,50 @@ def test_a_damaged_entry_is_replaced(tmp_path: Path) -> None:
     assert entry is not None
     assert read_entry(entry) == {"content": 2}
     assert len(list((tmp_path / "things").iterdir())) == 1
+
+
+HOG = """
+import time
+held = []
+for _ in range(200):
+    held.append(bytearray(b"x" * 10_000_000))
+    time.sleep(0.01)
+time.sleep(60)
+"""
+
+
+def test_a_worker_that_takes_more_memory_than_it_may_is_ended_and_both_figures_are_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(child, "_BOOTSTRAP", HOG)
+    limits = child.Limits(60, 300_000_000)
+    with pytest.raises(ConversionFailed, match=r"it held \d+ MB, the limit is 300 MB") as caught:
+        child.run_child("conversion", {}, error=ConversionFailed, limits=limits)
+    assert caught.value.reason == "out_of_memory"
+    assert caught.value.remedy == "Raise --memory-limit or use a smaller model or input"
+
+
+def test_what_a_worker_starts_counts_to_its_memory_and_ends_with_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "hog.py").write_text(HOG)
+    starting = (
+        f"import os, subprocess, sys; p = subprocess.Popen([sys.executable, {str(tmp_path / 'hog.py')!r}]);"
+        f"open({str(tmp_path / 'pid')!r}, 'w').write(str(p.pid)); p.wait()"
+    )
+    monkeypatch.setattr(child, "_BOOTSTRAP", starting)
+    with pytest.raises(ConversionFailed, match="the limit is 300 MB"):
+        child.run_child("conversion", {}, error=ConversionFailed, limits=child.Limits(60, 300_000_000))
+    pid = int((tmp_path / "pid").read_text())
+    deadline = time.monotonic() + 5
+    while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_a_worker_that_says_bad_allocation_ran_out_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    dying = "import os; os.write(2, b\"terminate called after throwing 'std::bad_alloc'\"); os.abort()"
+    monkeypatch.setattr(child, "_BOOTSTRAP", dying)
+    with pytest.raises(ConversionFailed) as caught:
+        child.run_child("conversion", {}, error=ConversionFailed)
+    assert caught.value.reason == "out_of_memory"

@@ -12,10 +12,13 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 from onnx import helper
 
-from convert.conversion import PATHS, Artifact, ConversionRequest, Precision, convert
+from convert.calibration import Calibration
+from convert.conversion import Artifact, ConversionRequest, Precision, convert
 from convert.datasets import Examples, load_examples
 from convert.errors import ConversionFailed
 from convert.inspection import ModelInfo, inspect
+from convert.paths import FORMAT_OF, WAYS
+from convert.workshop import Workshop
 from tests.convert import models
 
 pytestmark = pytest.mark.processes
@@ -50,10 +53,10 @@ def test_every_form_of_the_demo_tells_the_digits(
     precision: Precision,
     request: pytest.FixtureRequest,
     calibration: Examples,
-    shared_cache: Path,
+    workshop: Workshop,
 ) -> None:
     info: ModelInfo = request.getfixturevalue(source)
-    artifact = convert(digits_request(info, precision, calibration), shared_cache)
+    artifact = convert(digits_request(info, precision, calibration), workshop)
 
     labelled = load_examples(models.DIGITS / "evaluation.npz", info, SHAPES, None)
     assert correct(artifact, labelled) >= 448
@@ -68,23 +71,22 @@ def test_every_form_of_the_demo_tells_the_digits(
 
 
 def test_a_static_artifact_says_what_it_was_calibrated_on(
-    digits_onnx: ModelInfo, calibration: Examples, shared_cache: Path
+    digits_onnx: ModelInfo, calibration: Examples, workshop: Workshop
 ) -> None:
-    artifact = convert(digits_request(digits_onnx, "int8", calibration), shared_cache)
-    assert artifact.calibration == (
-        f"256 samples of calibration.npz, sha256 {calibration.sha256[:12]}, minmax"
-    )
+    artifact = convert(digits_request(digits_onnx, "int8", calibration), workshop)
+    assert artifact.calibration == Calibration("calibration.npz", 256, calibration.sha256, None)
+    assert str(artifact.calibration) == (f"256 samples of calibration.npz, sha256 {calibration.sha256[:12]}")
     assert "QDQ, u8 activations, s8 weights per channel" in artifact.converter
     assert [step.detail for step in artifact.steps][-1] == "verification"
 
 
 def test_a_second_conversion_is_answered_from_the_cache_without_a_converter(
-    digits_tflite: ModelInfo, calibration: Examples, shared_cache: Path
+    digits_tflite: ModelInfo, calibration: Examples, workshop: Workshop
 ) -> None:
     request = digits_request(digits_tflite, "fp16", calibration)
-    first = convert(request, shared_cache)
+    first = convert(request, workshop)
     started = time.perf_counter()
-    second = convert(request, shared_cache)
+    second = convert(request, workshop)
     assert time.perf_counter() - started < 0.1
     assert second == replace(first, from_cache=True)
 
@@ -99,96 +101,103 @@ def test_a_damaged_artifact_is_made_again(tmp_path: Path, shared_cache: Path) ->
     info = inspect(models.convolution(tmp_path / "model.onnx"), shared_cache)
     request = ConversionRequest(info, "onnxruntime", "fp32", {"x": (1, 3, 8, 8)})
     cache = tmp_path / "cache"
-    first = convert(request, cache)
+    first = convert(request, Workshop(cache, cache))
     first.files[0].path.write_bytes(b"cut")
-    again = convert(request, cache)
+    again = convert(request, Workshop(cache, cache))
     assert (again.from_cache, again.sha256) == (False, first.sha256)
-    assert convert(request, cache).from_cache
+    assert convert(request, Workshop(cache, cache)).from_cache
 
 
-def test_names_of_inputs_and_outputs_are_kept_and_odd_inputs_work(tmp_path: Path, shared_cache: Path) -> None:
+def test_names_of_inputs_and_outputs_are_kept_and_odd_inputs_work(
+    tmp_path: Path, shared_cache: Path, workshop: Workshop
+) -> None:
     info = inspect(models.language_model(tmp_path / "model.onnx"), shared_cache)
     shapes = {"input_ids": (1, 6), "attention_mask": (1, 6), "state": (2, 1, 4), "gain": ()}
     request = ConversionRequest(info, "onnxruntime", "int8", shapes, allow_random_calibration=True)
-    artifact = convert(request, shared_cache)
+    artifact = convert(request, workshop)
     assert [tensor.name for tensor in artifact.info.inputs] == list(shapes)
     assert [output.name for output in artifact.agreement] == ["logits", "new_state", "best"]
     assert artifact.agreement[2].equal_share is not None
-    assert artifact.calibration == "32 random samples, minmax"
+    assert artifact.calibration == Calibration(None, 32, None, 0)
     assert artifact.warnings == (
         "calibrated on random numbers: speed and size are real, outputs and accuracy are not",
     )
 
 
-def test_few_calibration_samples_are_a_warning_with_their_number(tmp_path: Path, shared_cache: Path) -> None:
+def test_few_calibration_samples_are_a_warning_with_their_number(
+    tmp_path: Path, shared_cache: Path, workshop: Workshop
+) -> None:
     info = inspect(models.convolution(tmp_path / "model.onnx", opset=11), shared_cache)
     np.savez(tmp_path / "few.npz", x=np.random.RandomState(0).rand(20, 3, 8, 8))
     shapes = {"x": (1, 3, 8, 8)}
     examples = load_examples(tmp_path / "few.npz", info, shapes, None)
-    artifact = convert(ConversionRequest(info, "onnxruntime", "int8", shapes, examples), shared_cache)
+    artifact = convert(ConversionRequest(info, "onnxruntime", "int8", shapes, examples), workshop)
     assert artifact.warnings == (
         "calibrated on 20 samples of few.npz; below 100 the ranges of activations are left to chance",
     )
     assert "opset 11 to 13" in [step.detail for step in artifact.steps]
 
 
-def test_external_data_are_taken_along(tmp_path: Path, shared_cache: Path) -> None:
+def test_external_data_are_taken_along(tmp_path: Path, shared_cache: Path, workshop: Workshop) -> None:
     info = inspect(models.with_external_data(tmp_path / "model.onnx"), shared_cache)
-    artifact = convert(ConversionRequest(info, "onnxruntime", "fp32", {"x": (1, 3, 8, 8)}), shared_cache)
+    artifact = convert(ConversionRequest(info, "onnxruntime", "fp32", {"x": (1, 3, 8, 8)}), workshop)
     loaded = onnx.load(artifact.files[0].path)
     original = onnx.load(info.path)
     assert loaded.graph.initializer[0].raw_data == original.graph.initializer[0].raw_data
 
 
-@pytest.mark.parametrize("kind", ["onnx", "tflite"])
-def test_a_path_that_does_not_exist_says_which_sources_serve(kind: str, shared_cache: Path) -> None:
-    info = models.info(("x", [1], "float32"), kind=kind)  # type: ignore[arg-type]
-    target, source = ("tflite", ".tflite") if kind == "onnx" else ("onnxruntime", ".onnx")
+def test_a_target_there_is_no_way_to_names_those_there_are(workshop: Workshop) -> None:
+    info = models.info(("x", [1], "float32"))
+    request = ConversionRequest(info, "coreml", "fp32", {"x": (1,)})  # type: ignore[arg-type]
     with pytest.raises(ConversionFailed) as caught:
-        convert(ConversionRequest(info, target, "fp32", {"x": (1,)}), shared_cache)  # type: ignore[arg-type]
+        convert(request, workshop)
     assert caught.value.reason == "no_path"
-    assert caught.value.remedy == f"For {target} give a source of {source}"
+    assert caught.value.remedy == "Targets are onnxruntime, onnx-optimized, tensorrt, tflite"
 
 
 def test_int8_without_calibration_is_refused_with_the_options_to_give(
-    digits_onnx: ModelInfo, shared_cache: Path
+    digits_onnx: ModelInfo, workshop: Workshop
 ) -> None:
     with pytest.raises(ConversionFailed, match="--allow-random-calibration") as caught:
-        convert(ConversionRequest(digits_onnx, "onnxruntime", "int8", SHAPES), shared_cache)
+        convert(ConversionRequest(digits_onnx, "onnxruntime", "int8", SHAPES), workshop)
     assert caught.value.reason == "calibration_required"
 
 
 def test_a_half_precision_source_runs_as_it_is_and_as_nothing_else(
-    tmp_path: Path, shared_cache: Path
+    tmp_path: Path, shared_cache: Path, workshop: Workshop
 ) -> None:
     info = inspect(models.convolution(tmp_path / "half.onnx", dtype="float16"), shared_cache)
     shapes = {"x": (1, 3, 8, 8)}
-    as_it_is = convert(ConversionRequest(info, "onnxruntime", "fp16", shapes), shared_cache)
+    as_it_is = convert(ConversionRequest(info, "onnxruntime", "fp16", shapes), workshop)
     assert (as_it_is.sha256, as_it_is.converter) == (info.sha256, "the source file as it is")
     with pytest.raises(ConversionFailed, match="is fp16 already") as caught:
-        convert(ConversionRequest(info, "onnxruntime", "fp32", shapes), shared_cache)
+        convert(ConversionRequest(info, "onnxruntime", "fp32", shapes), workshop)
     assert caught.value.reason == "already_quantized"
 
 
 def test_a_quantised_source_is_recognised(
-    digits_onnx: ModelInfo, digits_tflite: ModelInfo, calibration: Examples, shared_cache: Path
+    digits_onnx: ModelInfo, digits_tflite: ModelInfo, calibration: Examples, workshop: Workshop
 ) -> None:
     for source in (digits_onnx, digits_tflite):
         for precision in ("int8", "int8-dynamic"):
-            artifact = convert(digits_request(source, precision, calibration), shared_cache)
+            artifact = convert(digits_request(source, precision, calibration), workshop)
             with pytest.raises(ConversionFailed, match=f"is {precision} already"):
-                convert(digits_request(artifact.info, "fp32", calibration), shared_cache)
+                convert(digits_request(artifact.info, "fp32", calibration), workshop)
 
 
-def test_a_model_without_floats_is_not_sold_as_fp16(tmp_path: Path, shared_cache: Path) -> None:
+def test_a_model_without_floats_is_not_sold_as_fp16(
+    tmp_path: Path, shared_cache: Path, workshop: Workshop
+) -> None:
     path = models.identity(tmp_path / "flags.onnx", ("flag", ["N", 4], onnx.TensorProto.BOOL))
     request = ConversionRequest(inspect(path, shared_cache), "onnxruntime", "fp16", {"flag": (1, 4)})
     with pytest.raises(ConversionFailed) as caught:
-        convert(request, shared_cache)
+        convert(request, workshop)
     assert caught.value.reason == "precision_not_reached"
 
 
-def test_a_model_that_nothing_of_is_quantised_is_not_sold_as_int8(tmp_path: Path, shared_cache: Path) -> None:
+def test_a_model_that_nothing_of_is_quantised_is_not_sold_as_int8(
+    tmp_path: Path, shared_cache: Path, workshop: Workshop
+) -> None:
     path = models.save(
         tmp_path / "sum.onnx",
         [helper.make_node("Add", ["x", "w"], ["y"])],
@@ -198,7 +207,7 @@ def test_a_model_that_nothing_of_is_quantised_is_not_sold_as_int8(tmp_path: Path
     )
     request = ConversionRequest(inspect(path, shared_cache), "onnxruntime", "int8-dynamic", {"x": (1, 4)})
     with pytest.raises(ConversionFailed, match="still fp32") as caught:
-        convert(request, shared_cache)
+        convert(request, workshop)
     assert caught.value.reason == "precision_not_reached"
 
 
@@ -216,12 +225,14 @@ def test_an_artifact_that_answers_differently_is_refused_and_not_kept(
     cache = tmp_path / "cache"
     request = ConversionRequest(inspect(path, cache), "onnxruntime", "fp16", {"x": (1, 4)})
     with pytest.raises(ConversionFailed, match="output 'y'") as caught:
-        convert(request, cache)
+        convert(request, Workshop(cache, cache))
     assert caught.value.reason == "verification_failed"
     assert list((cache / "artifacts").iterdir()) == []
 
 
-def test_a_tflite_file_without_a_signature_can_be_calibrated(tmp_path: Path, shared_cache: Path) -> None:
+def test_a_tflite_file_without_a_signature_can_be_calibrated(
+    tmp_path: Path, shared_cache: Path, workshop: Workshop
+) -> None:
     import flatbuffers
 
     content = (models.DIGITS / "digits.tflite").read_bytes()
@@ -234,19 +245,24 @@ def test_a_tflite_file_without_a_signature_can_be_calibrated(tmp_path: Path, sha
 
     info = inspect(path, shared_cache)
     request = ConversionRequest(info, "tflite", "int8", SHAPES, allow_random_calibration=True)
-    assert convert(request, shared_cache).info.precision == "int8"
+    assert convert(request, workshop).info.precision == "int8"
 
 
-def test_every_row_of_the_table_has_all_four_precisions() -> None:
-    for table in PATHS.values():
-        assert tuple(table) == PRECISIONS
-        assert all(ways for ways in table.values())
+def test_every_target_has_a_format_and_ways_to_each_of_its_precisions() -> None:
+    assert {target: tuple(table) for target, table in WAYS.items()} == {
+        "onnxruntime": PRECISIONS,
+        "onnx-optimized": ("fp32",),
+        "tensorrt": ("fp32", "fp16", "int8"),
+        "tflite": PRECISIONS,
+    }
+    assert set(FORMAT_OF) == set(WAYS)
+    assert all(ways for table in WAYS.values() for ways in table.values())
 
 
 def test_a_quantised_model_declares_no_operator_set_it_does_not_use(
-    digits_onnx: ModelInfo, calibration: Examples, shared_cache: Path
+    digits_onnx: ModelInfo, calibration: Examples, workshop: Workshop
 ) -> None:
-    artifact = convert(digits_request(digits_onnx, "int8-dynamic", calibration), shared_cache)
+    artifact = convert(digits_request(digits_onnx, "int8-dynamic", calibration), workshop)
     declared = {
         imported.domain: imported.version for imported in onnx.load(artifact.files[0].path).opset_import
     }

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from convert.source import Source
 from harness.errors import ConfigurationError, UsageError
 from harness.models import find_models
 from profiles.model_spec import PreprocessingSpec
@@ -26,7 +27,7 @@ def model(path: Path, content: bytes = b"model") -> Path:
 
 def test_a_file_is_a_model_called_like_it(here: Path) -> None:
     (found,) = find_models([str(model(here / "net.ONNX"))])
-    assert (found.name, dict(found.sources)) == ("net", {"onnx": here / "net.ONNX"})
+    assert (found.name, dict(found.sources)) == ("net", {"onnx": Source("onnx", here / "net.ONNX")})
 
 
 def test_a_built_in_model_is_found_by_its_name() -> None:
@@ -53,7 +54,7 @@ def test_a_model_toml_or_its_folder_says_everything(here: Path, word: str) -> No
     (here / "net" / "model.toml").write_text(spec)
     (found,) = find_models([word])
     assert (found.name, found.metric, dict(found.shapes)) == ("my-net", "top5", {"image": (1, 8, 8, 3)})
-    assert found.sources["tflite"].is_file()
+    assert found.sources["tflite"].path == Path("net/weights.tflite")
     assert found.preprocessing == PreprocessingSpec(mean=(0.5,), layout="NHWC")
 
 
@@ -70,8 +71,25 @@ def test_a_misspelt_name_is_guessed() -> None:
 
 
 def test_another_kind_of_file_is_refused(here: Path) -> None:
-    with pytest.raises(UsageError, match=r"a \.h5 file is not a model"):
-        find_models([str(model(here / "net.h5"))])
+    with pytest.raises(UsageError, match=r"suffix '\.caffemodel', which is not a known model format"):
+        find_models([str(model(here / "net.caffemodel"))])
+
+
+def test_a_factory_is_a_model_called_like_its_function(here: Path) -> None:
+    (found,) = find_models(["nets.small:make_net"])
+    source = Source("pytorch", None, "nets.small:make_net", search=here)
+    assert (found.name, dict(found.sources)) == ("make_net", {"pytorch": source})
+
+
+def test_a_factory_of_a_model_toml_is_imported_from_its_folder(here: Path) -> None:
+    model(here / "net" / "weights.pth")
+    (here / "net" / "model.toml").write_text(
+        'name = "n"\n[sources]\npytorch = "nets:make"\nweights = "weights.pth"\n[inputs.x]\nshape = [1, 3]\n'
+    )
+    (found,) = find_models(["net"])
+    assert found.sources["pytorch"] == Source(
+        "pytorch", Path("net/weights.pth"), "nets:make", search=here / "net"
+    )
 
 
 def test_a_faulty_model_toml_tells_all_its_faults(here: Path) -> None:

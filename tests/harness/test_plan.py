@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from convert.source import Source
 from harness.errors import ConfigurationError, UsageError
 from harness.models import BenchModel
 from harness.plan import PlanFile, Selection, cases, digest, load_plan_file
@@ -20,13 +21,15 @@ QUICK = measurement_profile("quick")
 @pytest.fixture
 def onnx(tmp_path: Path) -> BenchModel:
     (tmp_path / "net.onnx").write_bytes(b"onnx")
-    return BenchModel("net", {"onnx": tmp_path / "net.onnx"})
+    return BenchModel("net", {"onnx": Source("onnx", tmp_path / "net.onnx")})
 
 
 @pytest.fixture
 def both(tmp_path: Path, onnx: BenchModel) -> BenchModel:
     (tmp_path / "net.tflite").write_bytes(b"tflite")
-    return replace(onnx, name="both", sources={**onnx.sources, "tflite": tmp_path / "net.tflite"})
+    return replace(
+        onnx, name="both", sources={**onnx.sources, "tflite": Source("tflite", tmp_path / "net.tflite")}
+    )
 
 
 def of(planned: object) -> list[Case]:
@@ -131,7 +134,9 @@ def test_a_plan_file_that_is_no_toml_is_told_by_line_and_column(tmp_path: Path) 
 # --- identity -------------------------------------------------------------------------------------
 
 
-def test_a_plans_digest_changes_with_cases_measurement_and_the_models_content(onnx: BenchModel) -> None:
+def test_a_plans_digest_changes_with_cases_measurement_and_the_models_content(
+    onnx: BenchModel, tmp_path: Path
+) -> None:
     def of_plan(**changes: object) -> str:
         selection = replace(EVERYTHING, **changes)  # type: ignore[arg-type]
         return digest(cases(["local"], [onnx], selection), QUICK)
@@ -141,6 +146,6 @@ def test_a_plans_digest_changes_with_cases_measurement_and_the_models_content(on
     seen = {base, of_plan(batch_sizes=(2,)), of_plan(precisions=("fp32",))}
     seen.add(digest(cases(["pi"], [onnx], EVERYTHING), QUICK))
     seen.add(digest(cases(["local"], [onnx], EVERYTHING), replace(QUICK, repetitions=9)))
-    onnx.sources["onnx"].write_bytes(b"other")
+    (tmp_path / "net.onnx").write_bytes(b"other")
     seen.add(of_plan())
     assert len(seen) == 6

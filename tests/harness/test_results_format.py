@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from convert.conversion import Artifact
+from convert.interface import TensorMap
+from convert.workshop import Workshop
 from device_agents.protocol import BlobRef, Dataset, TensorSpec
 from harness.campaign import Campaign, CampaignSettings
 from harness.case_records import failure_record
@@ -21,6 +23,7 @@ from harness.recording import Recording
 from harness.store import Store
 from profiles.measurement import MeasurementProfile
 from reports.record import Case, results_from_json, to_json
+from tests.convert.models import info
 from tests.device_agents.board import Board
 from tests.harness.conftest import RUN
 from tests.harness.events import ResultFiles, beginning, loaded, stage, well
@@ -86,13 +89,15 @@ def missing_keys(documented: Any, found: Any, where: str = "") -> list[str]:
 def full(tmp_path: Path, store: Store) -> dict[str, Any]:
     """results.json of a case that has everything the documentation shows, made by hand from events."""
     scores = np.eye(3, dtype="float32")
-    source = object()
+    made = info()
     artifact = Artifact(
-        files=(), info=source, sha256="a" * 64, bytes=9, target="onnxruntime", precision="int8",
+        files=(), info=made, sha256="a" * 64, bytes=9, target="onnxruntime", precision="int8",
         converter="onnxruntime", steps=(), agreement=(), calibration=None, warnings=(), from_cache=True,
+        inputs=(), outputs=(TensorMap("y", "y"),),
     )  # fmt: skip
     workload = Workload(
         artifact=artifact,
+        output_maps=artifact.outputs,
         outputs=(TensorSpec(["y"], [-1, 3], "float32"),),
         check=Dataset(BlobRef("c" * 64, 1, "check.npz"), 3, stacked=False),
         reference={"y": scores},
@@ -180,7 +185,7 @@ def test_a_real_run_writes_the_same_keys(
     campaign = Campaign(
         CampaignSettings(RUN.id, profile, 5.0),
         store,
-        Preparation(tmp_path / "cache"),
+        Preparation(Workshop(tmp_path / "cache", tmp_path)),
         lambda _name: board.session(),
         Notes(),
     )

@@ -38,7 +38,7 @@ def test_every_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 def test_a_model_without_a_source_is_none(tmp_path: Path) -> None:
     (tmp_path / "model.toml").write_text('name = "m"\n[sources]\n')
-    with pytest.raises(InvalidFile, match="sources: names no file; give onnx or tflite"):
+    with pytest.raises(InvalidFile, match="sources: names no model; give one of onnx, tflite, keras"):
         load_model_spec(tmp_path / "model.toml")
 
 
