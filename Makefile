@@ -37,8 +37,9 @@ check: $(VENV)/.installed-test  ## Static checks: ruff, mypy, the star rule, the
 unit: $(VENV)/.installed-test  ## Unit tests, some 15 seconds
 	$(BIN)/python -m pytest -m "not processes and not e2e and not real_model"
 
-e2e: $(VENV)/.installed-test  ## End-to-end tests: real sshd, real runtimes, real browser, other Pythons
+e2e: $(VENV)/.installed-test  ## End-to-end tests: real sshd, real runtimes, real converters, real browser, other Pythons
 	@tests/agent_pythons.sh
+	@tests/toolchains.sh
 	$(BIN)/python -m pytest -m "processes or e2e or real_model"
 
 test-matrix:  ## Unit and end-to-end tests on every Python from 3.11 on that is here

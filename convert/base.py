@@ -85,8 +85,8 @@ class BaseRequest:
     #: Batch sizes that the base has to take; () keeps the one of `shapes`.
     dynamic_batch: tuple[int, ...] = ()
     tolerance: float = DEFAULT_TOLERANCE
-    #: Only the route of this tool, where the user asks for one; None: the best that works.
-    only: str | None = None
+    #: Only routes through this format; None: the best that works.
+    via: Format | None = None
 
 
 @dataclass(frozen=True)
@@ -146,12 +146,12 @@ def base_identity(request: BaseRequest) -> dict[str, Any] | None:
 
 def _routes(request: BaseRequest) -> tuple[Route, ...]:
     routes = ROUTES.get((request.info.kind, request.format), ())
-    if request.only is not None:
-        routes = tuple(route for route in routes if request.only in (route.task, route.description))
+    if request.via is not None:
+        routes = tuple(route for route in routes if route.through == request.via)
     if not routes:
         raise ConversionFailed(
             f"{request.info.path.name}: there is no way from {request.info.kind} to {request.format}"
-            + (f" by {request.only}" if request.only else ""),
+            + (f" via {request.via}" if request.via else ""),
             reason="no_path",
         )
     return routes
@@ -195,7 +195,7 @@ def _attempt(request: BaseRequest, route: Route, workshop: Workshop, folder: Pat
         request.info, identity(request.info.inputs), identity(request.info.outputs), None, (), (), ()
     )
     if route.through is not None:
-        start = base_model(replace(request, format=route.through, only=None), workshop)
+        start = base_model(replace(request, format=route.through, via=None), workshop)
     shapes = _shapes_through(request.shapes, start)
     checks = seeded_inputs(start.info, shapes, _CHECK_EXAMPLES)
     reference = reference_outputs(start.info, checks, workshop)

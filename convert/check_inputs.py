@@ -11,6 +11,8 @@ from convert.datasets import Examples
 from convert.inspection import ModelInfo
 from convert.sample_inputs import seeded_inputs
 
+#: Sides of the second set of inputs are multiples of this, as most networks that halve their input need.
+_SIDE_STEP = 32
 #: Enough to see an output that never changes, few enough for a slow board.
 CHECK_EXAMPLES = 8
 
@@ -41,3 +43,21 @@ def complete_inputs(
         name: np.ascontiguousarray(array[rows].reshape(count, *shapes[name]))
         for name, array in examples.inputs.items()
     }
+
+
+def other_shapes(info: ModelInfo, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]] | None:
+    """Shapes that are not square, for a model whose height and width are open; None for any other.
+
+    Height and width that were exchanged on the way do not show on a square input of a symmetric network.
+    """
+    other = dict(shapes)
+    for tensor in info.inputs:
+        shape = shapes[tensor.name]
+        if len(shape) != 4 or not tensor.dtype.startswith("float"):
+            continue
+        sides = [axis for axis in (1, 2, 3) if not isinstance(tensor.shape[axis], int)]
+        if len(sides) == 2 and shape[sides[0]] == shape[sides[1]]:
+            wide = list(shape)
+            wide[sides[1]] = max(1, int(shape[sides[1]] * 0.75 / _SIDE_STEP)) * _SIDE_STEP
+            other[tensor.name] = tuple(wide)
+    return other if other != dict(shapes) else None

@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
-from convert.base import DEFAULT_TOLERANCE, BaseRequest, base_identity
+from convert.base import DEFAULT_TOLERANCE, BaseRequest, Format, base_identity
 from convert.cache import cache_key, find_entry, make_entry, read_entry
 from convert.calibration import Calibration
 from convert.datasets import Examples
@@ -55,6 +55,8 @@ class ConversionRequest:
     opset: int | None = None
     #: Batch sizes an exported ONNX model has to take; () keeps the one of `shapes`.
     dynamic_batch: tuple[int, ...] = ()
+    #: Only by way of this format, where there are several ways to the base.
+    via: Format | None = None
     #: Largest difference between a source and its base, see base.DEFAULT_TOLERANCE.
     tolerance: float = DEFAULT_TOLERANCE
 
@@ -67,6 +69,7 @@ class ConversionRequest:
             self.opset,
             self.dynamic_batch,
             self.tolerance,
+            self.via,
         )
 
 

@@ -11,17 +11,20 @@ from typing import TYPE_CHECKING, Any
 from convert.arrays import save_arrays
 from convert.base import Base, base_model
 from convert.calibration import calibration_samples
-from convert.check_inputs import check_inputs
+from convert.check_inputs import check_inputs, other_shapes
 from convert.errors import ConvertError
 from convert.inspection import ModelInfo, info_to_json
 from convert.interface import Arrays, maps_to_json, to_artifact
 from convert.reference import reference_outputs
+from convert.sample_inputs import seeded_inputs
 from convert.source import source_to_json
 from convert.workshop import Workshop
 
 if TYPE_CHECKING:
     from convert.conversion import ConversionRequest
     from convert.paths import ToolWay
+
+_WIDE_EXAMPLES = 2
 
 
 def make_artifact(
@@ -71,10 +74,12 @@ def _content(
 ) -> dict[str, Any]:
     """What the child that verifies and converts is told; arrays in the base's names and layout."""
     checks = check_inputs(request.info, request.shapes, request.calibration)
-    reference = None
+    reference, wide = None, None
     if request.info.kind != base.info.kind:
         answers = reference_outputs(request.info, checks, workshop)
         reference = _saved(place / "reference.npz", to_artifact(answers, base.outputs))
+    elif other := other_shapes(request.info, request.shapes):
+        wide = _saved(place / "wide.npz", seeded_inputs(request.info, other, _WIDE_EXAMPLES))
     return {
         "source": str(base.info.path),
         "info": info_to_json(base.info),
@@ -86,6 +91,7 @@ def _content(
         "calibration": None,
         "checks": _saved(place / "checks.npz", to_artifact(checks, base.inputs)),
         "reference": reference,
+        "wide": wide,
     }
 
 

@@ -21,7 +21,7 @@ _KEPT_PIP_SETTINGS = frozenset(
         *("TIMEOUT", "DEFAULT_TIMEOUT", "RETRIES", "RESUME_RETRIES", "CACHE_DIR", "NO_CACHE_DIR"),
     )
 )
-_FOREIGN = ("PYTHON", "PIP_", "VIRTUAL_ENV", "__PYVENV_LAUNCHER__", "CONDA_")
+_FOREIGN = ("PYTHON", "PIP_", "VIRTUAL_ENV", "__PYVENV_LAUNCHER__")
 #: PIP_USER=0 stands here for those who have `user = true` in their pip.conf.
 _PIP_SETTINGS = {"PIP_USER": "0", "PIP_NO_INPUT": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1", "NO_COLOR": "1"}
 
@@ -35,6 +35,7 @@ _OFFLINE = re.compile(
     r"NewConnectionError|NameResolutionError|ConnectTimeout|ReadTimeout|ProxyError|SSLError"
     r"|Connection (?:refused|aborted|broken|reset)|Network is unreachable|name resolution"
 )
+_CAUSE = re.compile(r"\[Errno -?\d+\] [^'\")\]]+")
 _DISK_FULL = re.compile(r"\[Errno (?:28|122)\]|No space left on device|Disk quota exceeded")
 
 
@@ -129,8 +130,10 @@ def _failure(name: str, lines: list[str], status: int) -> ConversionFailed:
     if _DISK_FULL.search(output):
         return disk_full(name, "the disk became full on the way")
     if _OFFLINE.search(output):
+        cause = _CAUSE.search(output)
+        said = cause[0] if cause else _last_words(lines)
         return ConversionFailed(
-            f"the {name} toolchain cannot be fetched, the package index is out of reach: {_last_words(lines)}",
+            f"the {name} toolchain cannot be fetched, the package index is out of reach: {said}",
             reason="toolchain_offline",
             remedy=f"Connect this computer once and run: bench convert --prepare {name}",
         )
@@ -143,7 +146,7 @@ def disk_full(name: str, found: str) -> ConversionFailed:
     return ConversionFailed(
         f"no room for the {name} toolchain: {found}",
         reason="disk_full",
-        remedy="Free space there, or name another folder with XDG_CACHE_HOME",
+        remedy="Free space there, or set EDGEBENCH_TOOLCHAINS to a folder elsewhere",
     )
 
 

@@ -41,6 +41,18 @@ class _Task:
         else:
             with self.log.step(_RUNTIME_PACKAGE[self.source.kind], "fp32 reference"):
                 self.reference = run_model(self.source, self.checks)
+        #: Inputs that are not square and the reference for them; None where sides are fixed.
+        self.wide = self._wide(request["wide"])
+
+    def _wide(self, saved: list[Any] | None) -> tuple[Arrays, Arrays] | None:
+        if saved is None:
+            return None
+        inputs = _arrays(saved)
+        try:
+            return inputs, run_model(self.source, inputs)
+        except ConvertError:
+            # Sides that are open in the file but not in truth (a flatten behind them): nothing to compare.
+            return None
 
 
 def make_artifact(request: dict[str, Any]) -> dict[str, Any]:
@@ -93,7 +105,7 @@ def _verified(output: Path, task: _Task) -> dict[str, Any]:
         fed = as_fed(task.checks, info.inputs)
         outputs = run_model(info, fed)
     agreement = _agreement(task, info, outputs)
-    fault = find_fault(agreement, task.precision)
+    fault = find_fault(agreement, task.precision) or _wide_fault(task, info)
     if fault:
         where = _where(task, info, fed)
         raise ConversionFailed(fault + (f"; {where}" if where else ""), reason="verification_failed")
@@ -105,6 +117,17 @@ def _verified(output: Path, task: _Task) -> dict[str, Any]:
         "agreement": [asdict(output) for output in agreement],
         "warnings": [*task.log.warnings, *([doubt] if doubt else [])],
     }
+
+
+def _wide_fault(task: _Task, info: ModelInfo) -> str | None:
+    """What is wrong with the outputs for inputs that are not square."""
+    if task.wide is None:
+        return None
+    inputs, reference = task.wide
+    outputs = run_model(info, as_fed(inputs, info.inputs))
+    fault = find_fault(compare_outputs(reference, outputs), task.precision)
+    shapes = ", ".join(f"{name!r} {array.shape[1:]}" for name, array in inputs.items())
+    return f"with inputs {shapes} {fault}" if fault else None
 
 
 def _agreement(task: _Task, info: ModelInfo, outputs: Arrays) -> tuple[OutputAgreement, ...]:

@@ -18,7 +18,11 @@ from convert.errors import ConversionFailed
 PYTHONS_VARIABLE = "EDGEBENCH_PYTHONS"
 
 _USUAL_FOLDERS = ("/usr/bin", "/usr/local/bin", "/opt/homebrew/bin")
-_PROBE = "import sys; print('%d.%d' % sys.version_info[:2], flush=True); import venv, ensurepip"
+#: Answers "3.13", and "3.13t" where there is no GIL: few packages have wheels for that one.
+_PROBE = (
+    "import sys; print('%d.%d' % sys.version_info[:2] + 't' * ('t' in sys.abiflags), flush=True); "
+    "import venv, ensurepip"
+)
 _PROBE_DEADLINE_S = 30.0
 
 
@@ -31,25 +35,30 @@ def find_python(versions: Sequence[str], purpose: str) -> Path:
     for version in versions:
         seen = set()
         for candidate in _candidates(version):
-            if candidate in seen or not candidate.is_file():
+            if candidate in seen or not os.access(candidate, os.X_OK):
                 continue
             seen.add(candidate)
             objection = _objection(candidate, version)
             if objection is None:
                 return candidate
             refused[candidate] = objection
+    refused |= {path: "cannot be run" for path in _named() if path not in refused}
     raise _missing(versions, purpose, refused)
 
 
 def _candidates(version: str) -> Iterator[Path]:
     name = f"python{version}"
-    yield from (Path(entry).expanduser() for entry in _listed(os.environ.get(PYTHONS_VARIABLE)))
+    yield from _named()
     if "{}.{}".format(*sys.version_info) == version:
         yield Path(sys.executable)
     yield from (Path(folder) / name for folder in _listed(os.environ.get("PATH")))
     yield from _newest_first(_pyenv_versions(), f"{version}.*/bin/{name}")
     yield from (Path(folder) / name for folder in _USUAL_FOLDERS)
     yield from _newest_first(_uv_pythons(), f"cpython-{version}.*/bin/{name}")
+
+
+def _named() -> list[Path]:
+    return [Path(entry).expanduser() for entry in _listed(os.environ.get(PYTHONS_VARIABLE))]
 
 
 def _listed(text: str | None) -> list[str]:
@@ -87,10 +96,10 @@ def _objection(candidate: Path, version: str) -> str | None:
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
-        return "does not run"
+        return "cannot be run"
     found = answer.stdout.strip()
     if not found:
-        return "does not run"
+        return "cannot be run"
     if found != version:
         return f"is Python {found}"
     if answer.returncode != 0:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import hashlib
+import re
 import shutil
 import tempfile
 import time
@@ -21,6 +22,8 @@ from convert.errors import ConversionFailed
 from convert.pip_run import disk_full, install_pins, make_environment, prove_imports
 from convert.python_finder import find_python
 
+_DIGEST_LENGTH = 12
+_KEY = re.compile(rf".+-[0-9a-f]{{{_DIGEST_LENGTH}}}")
 _PINS = Path(__file__).resolve().parent / "toolchains"
 
 
@@ -43,6 +46,7 @@ class Toolchain:
     disk_mb: int
     seconds: int
     alone: frozenset[str] = frozenset()  # packages installed without what they declare to need
+    note: str | None = None  # for people, before they wait
 
 
 TOOLCHAINS: dict[str, Toolchain] = {
@@ -54,11 +58,12 @@ TOOLCHAINS: dict[str, Toolchain] = {
             pythons=("3.11", "3.12", "3.13"),
             requirements=_pins("torch"),
             proof="import torch, onnx, onnxscript, onnxruntime, litert_torch",
-            download_mb=650,
-            disk_mb=2000,
-            seconds=120,
-            # Their declared needs hold language models' tooling and torchvision's CUDA build (see torch.txt).
+            download_mb=460,
+            disk_mb=2030,
+            seconds=80,
+            # They declare the tooling of language models and torchvision, whose wheels are for CUDA.
             alone=frozenset({"litert-torch", "onnx2torch"}),
+            note="where the package index has PyTorch for CUDA only, some GB more",
         ),
         Toolchain(
             name="tensorflow",
@@ -66,9 +71,9 @@ TOOLCHAINS: dict[str, Toolchain] = {
             pythons=("3.11", "3.12", "3.13"),
             requirements=_pins("tensorflow"),
             proof="import tensorflow, keras, h5py, tf2onnx; tensorflow.lite.TFLiteConverter",
-            download_mb=400,
-            disk_mb=1600,
-            seconds=120,
+            download_mb=330,
+            disk_mb=1590,
+            seconds=60,
         ),
         Toolchain(
             name="onnx2tf",
@@ -76,8 +81,8 @@ TOOLCHAINS: dict[str, Toolchain] = {
             pythons=("3.12", "3.13"),
             requirements=_pins("onnx2tf"),
             proof="import onnx2tf, onnxsim, onnxruntime, ai_edge_litert.interpreter",
-            download_mb=200,
-            disk_mb=660,
+            download_mb=162,
+            disk_mb=661,
             seconds=60,
         ),
         Toolchain(
@@ -86,9 +91,9 @@ TOOLCHAINS: dict[str, Toolchain] = {
             pythons=("3.12", "3.13"),
             requirements=_pins("onnx2tf-tensorflow"),
             proof="import onnx2tf, onnxsim, onnxruntime, tensorflow, tf_keras",
-            download_mb=500,
-            disk_mb=2000,
-            seconds=90,
+            download_mb=460,
+            disk_mb=2080,
+            seconds=85,
             alone=frozenset({"onnx2tf", "tf_keras"}),
         ),
         Toolchain(
@@ -97,9 +102,9 @@ TOOLCHAINS: dict[str, Toolchain] = {
             pythons=("3.11", "3.10", "3.9"),
             requirements=_pins("tflite-runtime"),
             proof="import numpy, tflite_runtime.interpreter",
-            download_mb=21,
-            disk_mb=100,
-            seconds=20,
+            download_mb=20,
+            disk_mb=111,
+            seconds=10,
         ),
         Toolchain(
             name="tensorrt-parser",
@@ -107,9 +112,9 @@ TOOLCHAINS: dict[str, Toolchain] = {
             pythons=("3.11", "3.12", "3.13"),
             requirements=_pins("tensorrt-parser"),
             proof="import numpy, tensorrt_rtx_bindings as trt; trt.Builder(trt.Logger())",
-            download_mb=110,
-            disk_mb=350,
-            seconds=30,
+            download_mb=103,
+            disk_mb=318,
+            seconds=15,
         ),
         Toolchain(
             name="openvino",
@@ -117,9 +122,9 @@ TOOLCHAINS: dict[str, Toolchain] = {
             pythons=("3.11", "3.12", "3.13"),
             requirements=_pins("openvino"),
             proof="import numpy, openvino; openvino.Core(), openvino.convert_model",
-            download_mb=80,
-            disk_mb=280,
-            seconds=30,
+            download_mb=73,
+            disk_mb=278,
+            seconds=15,
             alone=frozenset({"openvino"}),  # for its telemetry
         ),
     )
@@ -130,7 +135,7 @@ def toolchain_key(name: str) -> str:
     """The name of the toolchain's folder, which changes when its pins do."""
     toolchain = TOOLCHAINS[name]
     content = "\n".join([*toolchain.requirements, "alone:", *sorted(toolchain.alone)])
-    return f"{name}-{hashlib.sha256(content.encode('utf-8')).hexdigest()[:12]}"
+    return f"{name}-{hashlib.sha256(content.encode('utf-8')).hexdigest()[:_DIGEST_LENGTH]}"
 
 
 def find_toolchain(name: str, home: Path) -> Path | None:
@@ -172,11 +177,12 @@ def prepare_toolchain(name: str, home: Path, tell: Callable[[str], None]) -> Pat
 def remove_unused(home: Path) -> list[str]:
     """Removes the environments of pins that are no longer ours, and returns their folders' names."""
     current = {toolchain_key(name) for name in TOOLCHAINS}
-    known = {folder for folder in home.glob("*-*") if folder.name.rpartition("-")[0] in TOOLCHAINS}
-    old = sorted(folder for folder in known if folder.is_dir() and folder.name not in current)
+    folders = sorted(folder for folder in home.glob("*-*") if _KEY.fullmatch(folder.name) and folder.is_dir())
+    old = [folder for folder in folders if folder.name not in current]
     for folder in old:
-        (folder / "complete").unlink(missing_ok=True)
-        shutil.rmtree(folder)
+        with _one_at_a_time(folder, lambda: None):
+            (folder / "complete").unlink(missing_ok=True)
+            shutil.rmtree(folder)
     return [folder.name for folder in old]
 
 
@@ -238,7 +244,7 @@ def _announcement(toolchain: Toolchain) -> str:
     return (
         f"making the {toolchain.name} toolchain ({toolchain.purpose}): about "
         f"{_size(toolchain.disk_mb)} on disk, {_size(toolchain.download_mb)} to fetch, "
-        f"{minutes} minute{'s' if minutes > 1 else ''}, once"
+        f"{minutes} minute{'s' if minutes > 1 else ''}, once{f' ({toolchain.note})' if toolchain.note else ''}"
     )
 
 

@@ -18,6 +18,7 @@ from typing import Any
 from convert.errors import ConversionFailed
 from convert.steps import StepLog
 from convert.tools.exchange import InputShape, ToolRequest, made, read_request
+from convert.tools.onnx_names import nodes, rename_values
 from convert.tools.tflite_signature import rename_signature
 
 #: What onnx2tf lets through unchanged on its way to a TFLite tensor.
@@ -26,7 +27,6 @@ _PLAIN_NAME = re.compile(r"^[A-Za-z][A-Za-z0-9_]*$")
 _MOST_INLINE_BYTES = 1_900_000_000
 _MODEL = "model"
 _CUSTOM = 32
-_OLDEST_CODE_FIELD = 127
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _LOWERED = re.compile(r"Custom ops lowered:.*?onnx_ops=\[([^\]]*)\] onnx_nodes=\[([^\]]*)\]")
@@ -107,7 +107,7 @@ def _set_shapes(model: Any, inputs: tuple[InputShape, ...]) -> None:
 
 def _plain(graph: Any, names: list[str], role: str) -> dict[str, str]:
     """Gives each of `names` that is not plain a plain one; wanted name by the name it has now."""
-    taken = {name for node in _nodes(graph) for name in (*node.input, *node.output)}
+    taken = {name for node in nodes(graph) for name in (*node.input, *node.output)}
     renamed: dict[str, str] = {}
     for i, name in enumerate(names):
         if _PLAIN_NAME.match(name):
@@ -117,24 +117,8 @@ def _plain(graph: Any, names: list[str], role: str) -> dict[str, str]:
         while plain in taken:
             plain += "_"
         renamed[plain] = name
-    new_names = {wanted: plain for plain, wanted in renamed.items() if plain != wanted}
-    for value in (*graph.input, *graph.output, *graph.value_info):
-        value.name = new_names.get(value.name, value.name)
-    for tensor in graph.initializer:
-        tensor.name = new_names.get(tensor.name, tensor.name)
-    for node in _nodes(graph):
-        node.input[:] = [new_names.get(name, name) for name in node.input]
-        node.output[:] = [new_names.get(name, name) for name in node.output]
+    rename_values(graph, {wanted: plain for plain, wanted in renamed.items() if plain != wanted})
     return renamed
-
-
-def _nodes(graph: Any) -> Iterator[Any]:
-    """All nodes, those of branches and loop bodies included."""
-    for node in graph.node:
-        yield node
-        for attribute in node.attribute:
-            for inner in (*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])):
-                yield from _nodes(inner)
 
 
 def _run(arguments: list[str], log: Path) -> tuple[str | None, str]:
@@ -188,12 +172,12 @@ def _check_words(words: str, model: Any) -> None:
         raise _unsupported(f"operator {lowered[1]} (node {lowered[2]})", "TFLite has no operator for it")
     missing = _NOT_IMPLEMENTED.search(words)
     if missing:
-        nodes = ", ".join(repr(node.name) for node in _nodes(model.graph) if node.op_type == missing[1])
-        raise _unsupported(f"operator {missing[1]} (node {nodes})", "onnx2tf does not know it")
+        found = ", ".join(node.name for node in nodes(model.graph) if node.op_type == missing[1])
+        raise _unsupported(f"operator {missing[1]} (node {found})", "onnx2tf does not know it")
     failed = _FAILED_NODE.search(words)
     if failed:
         name = failed[1].strip()
-        kinds = [node.op_type for node in _nodes(model.graph) if node.name == name]
+        kinds = [node.op_type for node in nodes(model.graph) if node.name == name]
         operator = f"operator {kinds[0]} (node {name})" if kinds else f"node {name}"
         raise _unsupported(operator, _last_words(words))
     absent = _NO_BUILTIN.search(words)
@@ -251,7 +235,7 @@ def _named(content: bytes, inputs: dict[str, str], outputs: dict[str, str]) -> b
                 f"onnx2tf changed the interface from {', '.join(wanted)} to {', '.join(found)}",
                 reason="interface_changed",
             )
-    if all(name == wanted for name, wanted in (inputs | outputs).items()):
+    if all(name == wanted for names in (inputs, outputs) for name, wanted in names.items()):
         return content
     return rename_signature(
         content, [inputs[name] for name in found_inputs], [outputs[name] for name in found_outputs]

@@ -177,7 +177,7 @@ def first_line(error: BaseException) -> str:
 
 
 def raise_if_out_of_memory(error: BaseException) -> None:
-    """torch says with a RuntimeError that an allocation failed; raises ConversionFailed `out_of_memory`."""
+    """Raises ConversionFailed `out_of_memory` for what torch says with a RuntimeError."""
     if "can't allocate memory" in str(error) or "bad_alloc" in str(error):
         raise ConversionFailed(
             f"not enough memory on this computer: {first_line(error)}",

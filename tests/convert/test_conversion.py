@@ -267,3 +267,51 @@ def test_a_quantised_model_declares_no_operator_set_it_does_not_use(
         imported.domain: imported.version for imported in onnx.load(artifact.files[0].path).opset_import
     }
     assert declared == {"": 13}
+
+
+def exchanged_sides(path: Path, *, right: bool) -> Path:
+    """A resize to its own size which, if not `right`, takes height for width: a square hides it."""
+    sizes = ["height", "width"] if right else ["width", "height"]
+    nodes = [
+        helper.make_node("Shape", ["x"], ["height"], start=2, end=3),
+        helper.make_node("Shape", ["x"], ["width"], start=3, end=4),
+        helper.make_node("Shape", ["x"], ["front"], start=0, end=2),
+        helper.make_node("Concat", ["front", *sizes], ["target"], axis=0),
+        helper.make_node("Resize", ["x", "", "", "target"], ["y"], mode="nearest"),
+    ]
+    return models.save(
+        path, nodes, [models.value("x", ["N", 3, "h", "w"])], [models.value("y", ["N", 3, None, None])]
+    )
+
+
+def test_height_and_width_that_were_exchanged_show_on_an_input_that_is_not_square(
+    tmp_path: Path, shared_cache: Path, workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from convert import pipeline
+    from convert.arrays import save_arrays
+    from convert.check_inputs import other_shapes
+    from convert.inspection import info_to_json
+    from convert.job import Job, Way
+    from convert.sample_inputs import seeded_inputs
+
+    info = inspect(exchanged_sides(tmp_path / "right.onnx", right=True), shared_cache)
+    wrong = exchanged_sides(tmp_path / "wrong.onnx", right=False)
+    shapes = {"x": (1, 3, 64, 64)}
+    wide = other_shapes(info, shapes)
+    assert wide == {"x": (1, 3, 64, 32)}
+
+    def exchanging(job: Job) -> None:
+        job.output.write_bytes(wrong.read_bytes())
+
+    monkeypatch.setattr(pipeline, "find_ways", lambda *_: (Way(exchanging, "a converter that exchanges"),))
+    checks, others = tmp_path / "checks.npz", tmp_path / "wide.npz"
+    request = {
+        "source": str(info.path), "info": info_to_json(info), "target": "onnxruntime", "precision": "fp32",
+        "io": "float", "opset": None, "folder": str(tmp_path), "calibration": None, "reference": None,
+        "checks": [str(checks), save_arrays(checks, seeded_inputs(info, shapes, 2))],
+        "wide": None,
+    }  # fmt: skip
+    assert pipeline.make_artifact(request)["agreement"][0]["max_abs_error"] == 0.0
+    request["wide"] = [str(others), save_arrays(others, seeded_inputs(info, wide, 2))]
+    with pytest.raises(ConversionFailed, match="the outputs differ"):
+        pipeline.make_artifact(request)

@@ -1,0 +1,45 @@
+"""Which source of a model an artifact is made from, and how its images become inputs."""
+
+from __future__ import annotations
+
+from convert.preprocessing import Preprocessing
+from convert.source import Source, SourceKind
+from harness.errors import UsageError
+from harness.models import BenchModel
+from profiles.model_spec import PreprocessingSpec
+
+#: The kinds that serve a format, best first: the fewest steps, then what its converters do best.
+_SERVING: dict[str, tuple[SourceKind, ...]] = {
+    "onnx": ("onnx", "pytorch", "pt2", "torchscript", "savedmodel", "keras", "tflite"),
+    "tflite": ("tflite", "keras", "savedmodel", "pytorch", "pt2", "onnx", "torchscript"),
+}
+
+
+def nearest_source(model: BenchModel, target_format: str) -> Source:
+    """The source of the model that artifacts of a format (onnx or tflite) are made from."""
+    kinds = _SERVING.get(target_format, _SERVING["onnx"])
+    return next(model.sources[kind] for kind in kinds if kind in model.sources)
+
+
+def preprocessing_of(spec: PreprocessingSpec | None) -> Preprocessing | None:
+    """A model.toml's preprocessing as the converter takes it."""
+    if spec is None:
+        return None
+    return Preprocessing(
+        resize=_size(spec.resize),
+        crop=_size(spec.crop),
+        scale=spec.scale,
+        mean=spec.mean,
+        std=spec.std,
+        colour_order=spec.colour_order,
+        layout=spec.layout,
+        interpolation=spec.interpolation,
+    )
+
+
+def _size(numbers: tuple[int, ...] | None) -> int | tuple[int, int] | None:
+    if numbers is None or len(numbers) == 1:
+        return numbers and numbers[0]
+    if len(numbers) == 2:
+        return numbers[0], numbers[1]
+    raise UsageError(f"a size is [side] or [height, width], not {list(numbers)}")
