@@ -1,41 +1,26 @@
 """Names the first layer at which two graphs of one network part.
 
-Every tensor of the reference gets a partner in the candidate and an agreement in dB: by name where both
-graphs use the same names (a model and its quantised form), else by content, whatever the layout. Where
-converters fuse operators, a tensor has no partner, which is no fault; so a layer counts as well as the best
-tensor that is computed from it. Along the way to an output that is wrong this figure can only fall, and
-the layer where it falls is where the graphs part.
+Every tensor of the reference has an agreement in dB with its partner in the candidate. Where converters
+fuse operators a tensor has no partner, which is no fault; so a layer is worth as much as the best tensor that
+is computed from it. On the way to a wrong output this worth can only fall, and the layer where it falls is
+where the graphs part.
 """
 
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from convert.fingerprint import content_error
-from convert.traces import DEFAULT_LIMITS, INPUT, TracedTensor, TraceLimits
-from convert.verification import LOWEST_COSINE, LOWEST_SQNR_DB, compare_outputs
+from convert.tensor_agreement import BOUND_DB, CEILING_DB, FLOOR_DB, Agreement, find_partners, is_wrong
+from convert.traces import DEFAULT_LIMITS, TracedTensor, TraceLimits
 
-#: Below this an output is wrong. fp32 is judged harder than in verification.py: a base may differ from its
-#: framework by 1e-5 only (100 dB), and what an approximated function does (60 to 80 dB) has to be found.
-#: Correct conversions of MobileNetV2 and BiSeNet agree to 95 dB or better in every tensor.
-_BOUND_DB = {**LOWEST_SQNR_DB, "fp32": 80.0}
-#: Better is as good as equal: rounding, which falls and rises from layer to layer.
-_CEILING_DB = {"fp32": 100.0, "fp16": 60.0, "int8": 30.0, "int8-dynamic": 30.0}
-#: Worse is as bad as unrelated.
-_FLOOR_DB = -20.0
 #: An error that grows by less from one layer to the next is not one layer's doing.
 _LEAST_FALL_DB = 6.0
-#: Graphs that share so many of their names call the same things by them.
-_SHARED_NAMES = 0.5
-#: Where the reference has zeros only, this much is rounding (verification.py has the same).
-_ZERO = {"fp32": 1e-4, "fp16": 1e-2}
 #: Operators that compute nothing; one that has no partner was folded into the operator after it.
 _MOVING = {"pad", "padv2", "mirrorpad", "transpose", "reshape", "cast", "identity", "squeeze", "unsqueeze"}
 
@@ -54,26 +39,13 @@ class Divergence:
 
 
 @dataclass(frozen=True)
-class _Agreement:
-    """How one tensor is found in the other graph."""
-
-    db: float
-    partner: TracedTensor
-    #: By name only: content alone has no direction.
-    cosine: float | None = None
-    by_name: bool = False
-    #: Equal constants, of which every graph has some.
-    says_nothing: bool = False
-
-
-@dataclass(frozen=True)
 class _Graph:
     """A trace with what its tensors are worth."""
 
     tensors: Sequence[TracedTensor]
     #: Positions of what each is computed from; without edges, of the one before.
     parents: Sequence[tuple[int, ...]]
-    agreements: Sequence[_Agreement | None]
+    agreements: Sequence[Agreement | None]
     #: The best agreement of a tensor or of anything computed from it.
     worth: Sequence[float]
 
@@ -89,15 +61,20 @@ def first_divergence(
     there = _first_fall(theirs, precision) if _has_edges(candidate) else None
     if _has_edges(reference) or not _has_edges(candidate):
         here = _first_fall(ours, precision)
+        if here is None:
+            return None
+        here = _past_moving(ours, here)
+        until = _last_agreeing(ours, here, precision)
     else:
-        here = None if there is None else _counterpart(ours, theirs, there, precision)
-    if here is None:
-        return None
-    here = _past_moving(ours, here)
+        before = [] if there is None else _partners_before(ours, theirs, there, precision)
+        here = None if there is None else _counterpart(ours, theirs.tensors[there], before, precision)
+        if here is None:
+            return None
+        until = max(before, default=None)
     return Divergence(
         layer=ours.tensors[here].layer,
         operator=ours.tensors[here].operator,
-        agreed_until=_last_agreeing(ours, here, precision),
+        agreed_until=None if until is None else ours.tensors[until].layer,
         figures=_figures(ours, here, None if there is None else theirs.tensors[there]),
     )
 
@@ -134,7 +111,7 @@ def explain(
         return None
     if divergence is None:
         _log.warning(
-            "%s agrees with %s in every layer of the first example when nothing is optimised",
+            "the outputs of %s agree with those of %s for the first example when nothing is optimised",
             candidate_path.name,
             reference_path.name,
         )
@@ -158,9 +135,9 @@ def _tracer(
 
 
 def _graph(tensors: Sequence[TracedTensor], others: Sequence[TracedTensor], precision: str) -> _Graph:
-    agreements = _agreements(tensors, others, precision)
+    agreements = find_partners(tensors, others, precision)
     parents = _parents(tensors)
-    worth = [found.db if found is not None and not found.says_nothing else _FLOOR_DB for found in agreements]
+    worth = [found.db if found is not None and not found.says_nothing else FLOOR_DB for found in agreements]
     for position in reversed(range(len(tensors))):
         for parent in parents[position]:
             worth[parent] = max(worth[parent], worth[position])
@@ -181,78 +158,6 @@ def _parents(tensors: Sequence[TracedTensor]) -> list[tuple[int, ...]]:
     ]
 
 
-def _agreements(
-    tensors: Sequence[TracedTensor], others: Sequence[TracedTensor], precision: str
-) -> list[_Agreement | None]:
-    named = _by_name(tensors, others)
-    by_size: dict[int, list[TracedTensor]] = {}
-    for other in others:
-        by_size.setdefault(other.fingerprint.elements, []).append(other)
-    found: list[_Agreement | None] = []
-    for tensor in tensors:
-        partner = named.get(tensor.name)
-        if partner is not None:
-            found.append(_named_agreement(tensor, partner, precision))
-        elif not named or tensor.is_output or precision in ("fp32", "fp16"):
-            found.append(_found_by_content(tensor, by_size.get(tensor.fingerprint.elements, ()), precision))
-        else:  # eight bits leave too little of a tensor to find it among others
-            found.append(None)
-    return found
-
-
-def _by_name(tensors: Sequence[TracedTensor], others: Sequence[TracedTensor]) -> dict[str, TracedTensor]:
-    """Partners by name; none unless the two graphs share most of their names, the inputs aside."""
-    theirs = {other.name: other for other in others}
-    pairs = {
-        tensor.name: theirs[tensor.name]
-        for tensor in tensors
-        if tensor.name in theirs and theirs[tensor.name].fingerprint.elements == tensor.fingerprint.elements
-    }
-    inner = [len([t for t in side if t.operator != INPUT]) for side in (tensors, others)]
-    shared = sum(theirs[name].operator != INPUT for name in pairs)
-    return pairs if shared >= _SHARED_NAMES * max(1, min(inner)) else {}
-
-
-def _named_agreement(tensor: TracedTensor, partner: TracedTensor, precision: str) -> _Agreement:
-    ours, theirs = tensor.fingerprint, partner.fingerprint
-    if ours.shape != theirs.shape:
-        return replace(_content_agreement(tensor, partner, precision), by_name=True)
-    (found,) = compare_outputs({"": ours.sample}, {"": theirs.sample})
-    if theirs.lost > ours.lost:
-        return _Agreement(_FLOOR_DB, partner, found.cosine, by_name=True)
-    if found.cosine is None:  # zeros, or nothing but NaN
-        equal = found.max_abs_error <= _ZERO.get(precision, math.inf)
-        return _Agreement(_FLOOR_DB, partner, by_name=True, says_nothing=equal)
-    db = _clamped(math.inf if found.sqnr_db is None else found.sqnr_db, precision)
-    alike = ours.is_constant and theirs.is_constant and db >= _BOUND_DB[precision]
-    return _Agreement(db, partner, found.cosine, by_name=True, says_nothing=alike)
-
-
-def _found_by_content(
-    tensor: TracedTensor, others: Sequence[TracedTensor], precision: str
-) -> _Agreement | None:
-    found = [_content_agreement(tensor, other, precision) for other in others]
-    return max(found, key=lambda agreement: (agreement.says_nothing, agreement.db), default=None)
-
-
-def _content_agreement(tensor: TracedTensor, other: TracedTensor, precision: str) -> _Agreement:
-    error = content_error(tensor.fingerprint, other.fingerprint)
-    db = -20.0 * math.log10(error) if error > 0.0 else math.inf
-    constant = error == 0.0 and tensor.fingerprint.is_constant
-    return _Agreement(_clamped(db, precision), other, says_nothing=constant)
-
-
-def _clamped(db: float, precision: str) -> float:
-    return min(max(db, _FLOOR_DB), _CEILING_DB[precision])
-
-
-def _is_wrong(found: _Agreement | None, precision: str) -> bool:
-    if found is None or found.says_nothing:
-        return found is None
-    crooked = found.cosine is not None and found.cosine < LOWEST_COSINE[precision]
-    return crooked or found.db < _BOUND_DB[precision]
-
-
 def _first_fall(graph: _Graph, precision: str) -> int | None:
     """Position of the first layer, on the way to a wrong output, where the worth falls for good."""
     concerned = _leading_to(graph, _wrong_outputs(graph, precision))
@@ -261,14 +166,14 @@ def _first_fall(graph: _Graph, precision: str) -> int | None:
         return None
     largest = max(falls.values())
     if largest < _LEAST_FALL_DB:
-        return next((p for p in concerned if graph.worth[p] < _BOUND_DB[precision]), concerned[-1])
+        return next((p for p in concerned if graph.worth[p] < BOUND_DB[precision]), concerned[-1])
     # Of several faults the first, unless it is slight beside a later one.
     return next(position for position in concerned if falls[position] >= largest / 2)
 
 
 def _before(graph: _Graph, position: int, precision: str) -> float:
     """The worth of what a layer is computed from."""
-    return min((graph.worth[parent] for parent in graph.parents[position]), default=_CEILING_DB[precision])
+    return min((graph.worth[parent] for parent in graph.parents[position]), default=CEILING_DB[precision])
 
 
 def _wrong_outputs(graph: _Graph, precision: str) -> list[int]:
@@ -277,7 +182,7 @@ def _wrong_outputs(graph: _Graph, precision: str) -> list[int]:
     return [
         position
         for position in ends or range(len(tensors))[-1:]
-        if _is_wrong(graph.agreements[position], precision)
+        if is_wrong(graph.agreements[position], precision)
     ]
 
 
@@ -297,10 +202,10 @@ def _agrees_as_before(graph: _Graph, position: int, fallen: int, precision: str)
     return found is not None and not found.says_nothing and found.db > middle
 
 
-def _last_agreeing(graph: _Graph, fallen: int, precision: str) -> str | None:
+def _last_agreeing(graph: _Graph, fallen: int, precision: str) -> int | None:
     before = _leading_to(graph, graph.parents[fallen])
     agreeing = [position for position in before if _agrees_as_before(graph, position, fallen, precision)]
-    return graph.tensors[agreeing[-1]].layer if agreeing else None
+    return agreeing[-1] if agreeing else None
 
 
 def _past_moving(graph: _Graph, fallen: int) -> int:
@@ -322,22 +227,40 @@ def _is_compared(graph: _Graph, position: int) -> bool:
     return found is not None and found.by_name
 
 
-def _counterpart(ours: _Graph, theirs: _Graph, at: int, precision: str) -> int | None:
-    """The layer of a chain that is computed where `theirs` falls: the first without a partner after the
-    last that the layers before the fall are partners of, of the same size if there is one.
-    """
+def _partners_before(ours: _Graph, theirs: _Graph, there: int, precision: str) -> list[int]:
+    """Positions in `ours` of the partners of what leads to the fall in `theirs`."""
     places = {tensor.name: position for position, tensor in enumerate(ours.tensors)}
-    before = [
+    return [
         places[found.partner.name]
-        for position in _leading_to(theirs, theirs.parents[at])
+        for position in _leading_to(theirs, theirs.parents[there])
         if (found := theirs.agreements[position]) is not None
-        and _agrees_as_before(theirs, position, at, precision)
+        and _agrees_as_before(theirs, position, there, precision)
     ]
+
+
+def _counterpart(ours: _Graph, there: TracedTensor, before: Sequence[int], precision: str) -> int | None:
+    """The layer of a chain that is computed where the other graph falls, as far as order and size tell.
+
+    The first without a partner after `before`; a side branch in between may hold some that were fused.
+    """
     start = max(before, default=-1) + 1
-    missing = [p for p in range(start, len(ours.tensors)) if _is_wrong(ours.agreements[p], precision)]
-    size = theirs.tensors[at].fingerprint.elements
-    alike = [p for p in missing if ours.tensors[p].fingerprint.elements == size]
-    return next(iter(alike or missing), None)
+    missing = [p for p in range(start, len(ours.tensors)) if is_wrong(ours.agreements[p], precision)]
+    alike = [p for p in missing if ours.tensors[p].fingerprint.elements == there.fingerprint.elements]
+    unexplained = [p for p in alike if not _is_fused(ours, p, precision)]
+    return next(iter(unexplained or alike or missing), None)
+
+
+def _is_fused(chain: _Graph, position: int, precision: str) -> bool:
+    """Whether a layer without a partner is followed by one of its size that has one (Conv, ReLU)."""
+    size = chain.tensors[position].fingerprint.elements
+    passed: set[str] = set()
+    for tensor, found in zip(chain.tensors[position:], chain.agreements[position:], strict=True):
+        if tensor.fingerprint.elements != size or tensor.operator in passed:
+            return False
+        if not is_wrong(found, precision):
+            return True
+        passed.add(tensor.operator)
+    return False
 
 
 def _figures(graph: _Graph, fallen: int, there: TracedTensor | None) -> str:

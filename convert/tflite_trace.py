@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,8 @@ def trace_tflite(path: Path, feed: Arrays, limits: TraceLimits = DEFAULT_LIMITS)
         if operation.operator in ("QUANTIZE", "DEQUANTIZE") and operation.inputs
     }
     found = merged(operations, prints, outputs, stand_ins)
-    return titled(found, unique({key: str(details[index]["name"]) for key, index in keys.items()}))
+    names = unique({key: str(details[index]["name"]) for key, index in keys.items()})
+    return [replace(tensor, layer=_last_part(tensor.name)) for tensor in titled(found, names)]
 
 
 def _interpreter(path: Path, feed: Arrays, limits: TraceLimits) -> tuple[Any, list[int]]:
@@ -102,6 +104,12 @@ def _operations(model: Any) -> Iterator[Operation]:
         inputs = [operator.Inputs(i) for i in range(operator.InputsLength())]
         # -1 is an optional input that is not there.
         yield Operation(name, outputs[0], tuple(_key(i) for i in inputs if i >= 0), tuple(outputs))
+
+
+def _last_part(name: str) -> str:
+    """Converters join the places in the source that became one operator; the last one began it."""
+    parts = [part for part in name.split(";") if part and not part.isdigit()]
+    return parts[-1] if parts else name
 
 
 def _key(index: int) -> str:

@@ -1,4 +1,4 @@
-"""ONNX sources to what onnxruntime runs: simplified fp32, fp16, and two forms of int8.
+"""ONNX sources to what onnxruntime runs: fp32 simplified or optimised, fp16, and two forms of int8.
 
 The converters are imported where they are used, so that the table of paths costs nothing to import.
 """
@@ -6,203 +6,123 @@ The converters are imported where they are used, so that the table of paths cost
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from convert.job import Arrays, Job, Way
+from convert.job import Job, Way
+from convert.onnx_graphs import drop_unused_domains, is_large, preprocessed, to_half
+from convert.onnx_int8 import ONNXRUNTIME_INT8, to_static_int8
+from convert.onnx_opset import check_opset, prepared_graph, with_opset
 
-#: A protobuf message ends at 2 GiB; larger models keep their weights in a file beside them.
-_LARGEST_SINGLE_FILE = 1_900_000_000
-#: Per-channel quantisation needs QuantizeLinear-13.
-_LEAST_QDQ_OPSET = 13
+#: Below it quantised operators lack types that the quantiser uses.
+_LEAST_DYNAMIC_OPSET = 13
+
+
+def _simplify(job: Job) -> None:
+    _save_as_artifact(job, prepared_graph(job, simplify=True))
 
 
 def _copy(job: Job) -> None:
+    graph = prepared_graph(job, simplify=False)
+    if graph != job.source.path:
+        _save_as_artifact(job, graph)
+        return
     with job.log.step("onnx", "the file as it is"):
         for file in job.source.files:
+            # A data file keeps the name, folder included, that the graph has for it.
             target = job.output if file is job.source.files[0] else job.output.parent / file.name
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file.path, target)
 
 
-def _simplify(job: Job) -> None:
-    _simplified(job, job.output)
-
-
-def _simplified(job: Job, target: Path) -> Path:
-    import onnxslim
-
-    with job.log.step("onnxslim", "simplify"):
-        _save(onnxslim.slim(str(job.source.path)), target, job)
-    return target
+def _save_as_artifact(job: Job, graph: Path) -> None:
+    if is_large(job):
+        # Its data file is named in it.
+        shutil.copyfile(graph.with_name(f"{graph.name}.data"), job.output.with_name(f"{graph.name}.data"))
+    shutil.copyfile(graph, job.output)
+    check_opset(job)
 
 
 def _half(job: Job) -> None:
-    _to_half(job, _simplified(job, job.folder / "simplified.onnx"))
+    to_half(job, prepared_graph(job, simplify=True))
 
 
 def _half_unsimplified(job: Job) -> None:
-    _to_half(job, job.source.path)
-
-
-def _to_half(job: Job, prepared: Path) -> None:
-    import onnx
-    from onnxruntime.transformers.float16 import convert_float_to_float16
-
-    with job.log.step("onnxruntime", "float16 weights and operators, float32 inputs and outputs"):
-        # The application keeps its float32 interface; the casts are part of what is timed.
-        model = convert_float_to_float16(onnx.load(prepared), keep_io_types=True)
-        _save(model, job.output, job)
+    to_half(job, prepared_graph(job, simplify=False))
 
 
 def _static(job: Job) -> None:
-    _to_static(job, _simplified(job, job.folder / "simplified.onnx"))
+    to_static_int8(job, prepared_graph(job, simplify=True), ONNXRUNTIME_INT8)
 
 
 def _static_unsimplified(job: Job) -> None:
-    _to_static(job, job.source.path)
-
-
-def _to_static(job: Job, prepared: Path) -> None:
-    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
-
-    model = _preprocessed(job, _upgraded(job, prepared))
-    with job.log.step("onnxruntime", "quantize_static: QDQ, u8 activations, s8 weights per channel, min-max"):
-        quantize_static(
-            model,
-            job.output,
-            _Samples(job.calibration_samples()),
-            quant_format=QuantFormat.QDQ,
-            per_channel=True,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            use_external_data_format=_is_large(job),
-        )
-    _drop_unused_domains(job.output)
+    to_static_int8(job, prepared_graph(job, simplify=False), ONNXRUNTIME_INT8)
 
 
 def _dynamic(job: Job) -> None:
-    _to_dynamic(job, _simplified(job, job.folder / "simplified.onnx"))
+    _to_dynamic(job, prepared_graph(job, simplify=True))
 
 
 def _dynamic_unsimplified(job: Job) -> None:
-    _to_dynamic(job, job.source.path)
+    _to_dynamic(job, prepared_graph(job, simplify=False))
 
 
-def _to_dynamic(job: Job, prepared: Path) -> None:
+def _to_dynamic(job: Job, graph: Path) -> None:
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    model = _preprocessed(job, _upgraded(job, prepared))
+    has = job.opset or job.source.opset
+    if job.opset is None and has is not None and has < _LEAST_DYNAMIC_OPSET:
+        graph = with_opset(job, graph, _LEAST_DYNAMIC_OPSET)
+    model = preprocessed(job, graph)
     with job.log.step("onnxruntime", "quantize_dynamic: u8 weights"):
         # Signed weights make ConvInteger three to six times slower (MobileNetV2: 42.8 ms against 10.2 ms).
         quantize_dynamic(
-            model, job.output, weight_type=QuantType.QUInt8, use_external_data_format=_is_large(job)
+            model, job.output, weight_type=QuantType.QUInt8, use_external_data_format=is_large(job)
         )
-    _drop_unused_domains(job.output)
+    drop_unused_domains(job.output)
+    check_opset(job)
 
 
-def _preprocessed(job: Job, model: Path) -> Path:
-    """Shapes inferred and constants folded, without which many tensors are left in float."""
-    from onnxruntime.quantization.shape_inference import quant_pre_process
-
-    target = job.folder / "preprocessed.onnx"
-    with job.log.step("onnxruntime", "quant_pre_process"):
-        large = _is_large(job)
-        try:
-            quant_pre_process(model, target, save_as_external_data=large, all_tensors_to_one_file=large)
-        except Exception as error:  # noqa: BLE001 - it raises bare Exception, and there is another way
-            # Symbolic inference gives up on some operators that the plain one passes over.
-            job.log.warnings.append(f"shapes were inferred without symbols: {_first_line(error)}")
-            quant_pre_process(
-                model,
-                target,
-                skip_symbolic_shape=True,
-                save_as_external_data=large,
-                all_tensors_to_one_file=large,
-            )
-    return target
+def _optimise(job: Job) -> None:
+    _to_optimised(job, prepared_graph(job, simplify=True))
 
 
-def _upgraded(job: Job, prepared: Path) -> Path:
-    """The model at an opset that has per-channel quantisation."""
-    if job.source.opset is None or job.source.opset >= _LEAST_QDQ_OPSET:
-        return prepared
-    import onnx
-    from onnx import version_converter
-
-    with job.log.step("onnx", f"opset {job.source.opset} to {_LEAST_QDQ_OPSET}"):
-        model = version_converter.convert_version(onnx.load(prepared), _LEAST_QDQ_OPSET)
-        target = job.folder / "upgraded.onnx"
-        _save(model, target, job)
-    return target
+def _optimise_unsimplified(job: Job) -> None:
+    _to_optimised(job, prepared_graph(job, simplify=False))
 
 
-class _Samples:
-    """Calibration samples as onnxruntime reads them: one by one, then None."""
+def _to_optimised(job: Job, graph: Path) -> None:
+    import onnxruntime
 
-    def __init__(self, samples: Iterator[Arrays]) -> None:
-        self._samples = samples
-
-    def get_next(self) -> Arrays | None:
-        return next(self._samples, None)
-
-
-def _is_large(job: Job) -> bool:
-    return sum(file.bytes for file in job.source.files) > _LARGEST_SINGLE_FILE
-
-
-def _save(model: Any, target: Path, job: Job) -> None:
-    import onnx
-
-    external = _is_large(job)
-    onnx.save(
-        model, target, save_as_external_data=external, location=f"{target.name}.data" if external else None
-    )
+    options = onnxruntime.SessionOptions()
+    # One level more would lay the weights out for this computer's processor.
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    options.optimized_model_filepath = str(job.output)
+    if is_large(job):
+        external = "session.optimized_model_external_initializers_file_name"
+        options.add_session_config_entry(external, f"{job.output.name}.data")
+    with job.log.step("onnxruntime", "graph optimisations up to level extended"):
+        onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
+    drop_unused_domains(job.output)
+    check_opset(job)
 
 
-def _drop_unused_domains(path: Path) -> None:
-    """Take away operator sets that no node uses.
-
-    The quantiser declares those of its own onnxruntime, and an older one on a board then refuses the file.
-    """
-    import onnx
-
-    model = onnx.load(path, load_external_data=False)
-    used = {"" if domain == "ai.onnx" else domain for domain in _domains(model.graph)}
-    used |= {domain for function in model.functions for domain in _domains(function)}
-    kept = [imported for imported in model.opset_import if imported.domain in used | {"", "ai.onnx"}]
-    if len(kept) < len(model.opset_import):
-        del model.opset_import[:]
-        model.opset_import.extend(kept)
-        onnx.save(model, path)
-
-
-def _domains(graph: Any) -> Iterator[str]:
-    """Domains of all nodes, those of loops' and branches' bodies included."""
-    for node in graph.node:
-        yield node.domain
-        for attribute in node.attribute:
-            for body in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
-                yield from _domains(body)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
-
-
-_QDQ = "onnxruntime.quantization {onnxruntime} (QDQ, u8 activations, s8 weights per channel, min-max)"
+_QDQ = (
+    "onnxruntime.quantization {onnxruntime} (QDQ, u8 activations, s8 weights per channel, float32 outputs, "
+    "ranges nearest to fp32)"
+)
 _DYNAMIC = "onnxruntime.quantization {onnxruntime} (dynamic, u8 weights)"
-_FLOAT16 = "onnxruntime.transformers.float16 {onnxruntime} (float32 inputs and outputs)"
+FLOAT16 = "onnxruntime.transformers.float16 {onnxruntime} (float32 inputs and outputs)"
+_OPTIMISED = "onnxruntime {onnxruntime} (graph optimisations, level extended; for onnxruntime only)"
 
+SIMPLIFIED = Way(_simplify, "onnxslim {onnxslim}")
 AS_IT_IS = Way(_copy, "the source file as it is")
 
 #: For each precision the ways to it, best first.
 ONNX_TO_ONNXRUNTIME: dict[str, tuple[Way, ...]] = {
-    "fp32": (Way(_simplify, "onnxslim {onnxslim}"), AS_IT_IS),
+    "fp32": (SIMPLIFIED, AS_IT_IS),
     "fp16": (
-        Way(_half, f"onnxslim {{onnxslim}}, {_FLOAT16}"),
-        Way(_half_unsimplified, _FLOAT16),
+        Way(_half, f"onnxslim {{onnxslim}}, {FLOAT16}"),
+        Way(_half_unsimplified, FLOAT16),
     ),
     "int8": (
         Way(_static, f"onnxslim {{onnxslim}}, {_QDQ}", needs_calibration=True),
@@ -211,5 +131,13 @@ ONNX_TO_ONNXRUNTIME: dict[str, tuple[Way, ...]] = {
     "int8-dynamic": (
         Way(_dynamic, f"onnxslim {{onnxslim}}, {_DYNAMIC}"),
         Way(_dynamic_unsimplified, _DYNAMIC),
+    ),
+}
+
+#: The graph as onnxruntime would make it while loading: fused operators of its own, for no other runtime.
+ONNX_OPTIMISED: dict[str, tuple[Way, ...]] = {
+    "fp32": (
+        Way(_optimise, f"onnxslim {{onnxslim}}, {_OPTIMISED}"),
+        Way(_optimise_unsimplified, _OPTIMISED),
     ),
 }

@@ -140,7 +140,7 @@ def toolchain_key(name: str) -> str:
 
 def find_toolchain(name: str, home: Path) -> Path | None:
     """The python of the toolchain if it is complete; looks at two files and starts nothing."""
-    folder = home / toolchain_key(name)
+    folder = home.absolute() / toolchain_key(name)
     try:
         environment = (folder / "complete").read_text(encoding="utf-8")
     except OSError:
@@ -159,7 +159,7 @@ def prepare_toolchain(name: str, home: Path, tell: Callable[[str], None]) -> Pat
     if found is not None:
         return found
     toolchain = TOOLCHAINS[name]
-    folder = home / toolchain_key(name)
+    folder = home.absolute() / toolchain_key(name)
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with _one_at_a_time(
@@ -203,6 +203,8 @@ def _make(toolchain: Toolchain, folder: Path, tell: Callable[[str], None]) -> Pa
     _remove_leftovers(folder)
     _check_space(toolchain, folder)
     tell(_announcement(toolchain))
+    if toolchain.note is not None:
+        tell(f"{toolchain.name} toolchain: {toolchain.note}")
     started = time.monotonic()
     # A name of its own each time: pip may outlive a killed builder and write on for a while.
     environment = Path(tempfile.mkdtemp(prefix="env-", dir=folder))
@@ -244,7 +246,7 @@ def _announcement(toolchain: Toolchain) -> str:
     return (
         f"making the {toolchain.name} toolchain ({toolchain.purpose}): about "
         f"{_size(toolchain.disk_mb)} on disk, {_size(toolchain.download_mb)} to fetch, "
-        f"{minutes} minute{'s' if minutes > 1 else ''}, once{f' ({toolchain.note})' if toolchain.note else ''}"
+        f"{minutes} minute{'s' if minutes > 1 else ''}, once"
     )
 
 

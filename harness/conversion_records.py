@@ -142,7 +142,7 @@ def _profile(made: Made, options: ConversionOptions) -> dict[str, dict[str, list
 
     Of several batch sizes the middle one is what the engine is tuned for.
     """
-    batches = sorted(options.dynamic_batch) or [options.batch]
+    batches = sorted(options.dynamic_batch) or [options.batch or 1]
     chosen = {"min": batches[0], "opt": batches[(len(batches) - 1) // 2], "max": batches[-1]}
     concrete = _in_artifact_terms(made.artifact, made.shapes)
     profile: dict[str, dict[str, list[int]]] = {name: {} for name in concrete}

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from convert.calibration import calibration_samples
 from convert.conversion import Artifact, ConversionRequest, convert, needs_fixed_batch
 from convert.datasets import Examples, load_examples
-from convert.errors import ConvertError
-from convert.inspection import ModelInfo, inspect_source
+from convert.errors import ConvertError, DataError
+from convert.inspection import ModelInfo, TensorInfo, inspect_source
 from convert.interface import to_artifact
 from convert.paths import FORMAT_OF
 from convert.sample_inputs import resolve_shapes
@@ -26,6 +26,9 @@ from harness.errors import BenchError, CaseError, ConversionFailed, UsageError
 from harness.model_sources import nearest_source, preprocessing_of
 from harness.models import BenchModel
 from harness.wanted import ConversionOptions, Wanted
+
+#: Kinds whose inputs have the shapes of the example that they were called with, and no others to tell of.
+_EXAMPLE_SHAPED = ("pytorch", "torchscript", "pt2")
 
 Shape = tuple[int, ...]
 
@@ -57,10 +60,18 @@ class _Material:
 class ModelConversion:
     """Makes the artifacts of one model; what they share is read once."""
 
-    def __init__(self, model: BenchModel, options: ConversionOptions, workshop: Workshop) -> None:
+    def __init__(
+        self,
+        model: BenchModel,
+        options: ConversionOptions,
+        workshop: Workshop,
+        *,
+        compatibility: bool,
+    ) -> None:
         self.model = model
         self._options = options
         self._workshop = workshop
+        self._compatibility = compatibility
         self._infos: dict[Source, ModelInfo | ConvertError] = {}
         self._examples: dict[tuple[Source, tuple[Shape, ...]], Examples] = {}
         self._materials: dict[str, _Material | ConvertError] = {}
@@ -127,28 +138,67 @@ class ModelConversion:
         return found
 
     def _read(self, target: str) -> _Material:
-        format_ = FORMAT_OF[target]
-        source = nearest_source(self.model, format_)
+        source = nearest_source(self.model, FORMAT_OF[target])
         info = self._info(source)
-        resolved = resolve_shapes(info, self.model.shapes, self._options.batch)
+        given = self._given(info)
+        batch = self._options.batch or 1
+        resolved = resolve_shapes(info, given, 1 if source.kind in _EXAMPLE_SHAPED else batch)
         shapes = resolved.shapes
         if not needs_fixed_batch(info, target):
             # The artifact takes the source's batch sizes, all of them; those asked for must be among them.
-            for batch in self._options.dynamic_batch:
-                resolve_shapes(info, self.model.shapes, batch)
-            shapes = resolve_shapes(info, self.model.shapes, 1).shapes
+            for size in self._options.dynamic_batch:
+                resolve_shapes(info, given, size)
+            shapes = resolve_shapes(info, given, 1).shapes
         return _Material(info, shapes, self._loaded(source, info, shapes), resolved.guessed)
+
+    def _given(self, info: ModelInfo) -> dict[str, Shape]:
+        """The shapes that were given for inputs of this model."""
+        shapes = dict(self.model.shapes)
+        if info.kind in _EXAMPLE_SHAPED:
+            # They are in the inspection already, at the batch size asked for.
+            return {}
+        if not self._options.shared_shapes:
+            return shapes
+        names = {name for tensor in info.inputs for name in (tensor.name, *tensor.aliases)}
+        return {name: shape for name, shape in shapes.items() if name in names}
 
     def _info(self, source: Source) -> ModelInfo:
         if source not in self._infos:
             try:
-                self._infos[source] = inspect_source(source, self._workshop, self.model.shapes)
+                self._infos[source] = self._inspected(source)
             except ConvertError as error:
                 self._infos[source] = error
         found = self._infos[source]
         if isinstance(found, ConvertError):
             raise found
         return found
+
+    def _inspected(self, source: Source) -> ModelInfo:
+        if source.kind not in _EXAMPLE_SHAPED:
+            return inspect_source(source, self._workshop, self.model.shapes)
+        info = self._inspected_with(source, self._candidate_shapes())
+        batch = self._options.batch
+        if batch is None or all(tensor.shape[:1] in ((), (batch,)) for tensor in info.inputs):
+            return info
+        # PyTorch takes what it is called with; the network is looked at as it will be called.
+        shapes = {tensor.name: (batch, *_sizes(tensor)[1:]) for tensor in info.inputs}
+        return inspect_source(source, self._workshop, shapes)
+
+    def _candidate_shapes(self) -> list[dict[str, Shape]]:
+        shapes = dict(self.model.shapes)
+        if not self._options.shared_shapes:
+            return [shapes]
+        # Which names forward() has is known only by asking.
+        return [shapes, *({name: shape} for name, shape in shapes.items()), {}]
+
+    def _inspected_with(self, source: Source, candidates: list[dict[str, Shape]]) -> ModelInfo:
+        for shapes in candidates[:-1]:
+            try:
+                return inspect_source(source, self._workshop, shapes)
+            except DataError as error:
+                if error.reason != "unknown_input":
+                    raise
+        return inspect_source(source, self._workshop, candidates[-1])
 
     def _loaded(self, source: Source, info: ModelInfo, shapes: dict[str, Shape]) -> Examples | None:
         """Real inputs to calibrate on and verify with; the evaluation's own where there are no others."""
@@ -191,6 +241,11 @@ def _own_calibration(
         return None
     samples, _, _ = calibration_samples(request.info, request.shapes, request.calibration)
     return to_artifact(samples, artifact.inputs)
+
+
+def _sizes(tensor: TensorInfo) -> Shape:
+    """The sizes of a concrete tensor."""
+    return tuple(size for size in tensor.shape if isinstance(size, int))
 
 
 def _storage_failed(error: OSError, cache: Path) -> CaseError:

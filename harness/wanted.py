@@ -45,12 +45,15 @@ class Wanted:
 class ConversionOptions:
     """What all artifacts of a command have in common."""
 
-    batch: int = 1
+    #: None: what the model has, 1 where that is open.
+    batch: int | None = None
     #: Batch sizes that ONNX artifacts have to take; () for `batch` alone.
     dynamic_batch: tuple[int, ...] = ()
     opset: int | None = None
     tolerance: float = DEFAULT_TOLERANCE
     allow_random_calibration: bool = False
+    #: Shapes of inputs that the model does not have are for others of the same folder.
+    shared_shapes: bool = False
 
 
 def target_words() -> tuple[str, ...]:
@@ -94,13 +97,23 @@ def _known(option: str, words: Sequence[str], known: Sequence[str] | Mapping[str
 
 
 def with_own_data(
-    model: BenchModel, shapes: Mapping[str, Shape], calibration: Path | None, trust_pickle: bool
+    model: BenchModel,
+    shapes: Mapping[str, tuple[int, ...]],
+    calibration: Path | None,
+    *,
+    trust_pickle: bool,
+    python: Path | None,
 ) -> BenchModel:
-    """The model with the command line's shapes and data in place of its own; raises UsageError."""
-    if calibration is not None and not calibration.exists():
-        raise UsageError(f"--calibration {calibration}: no such file or folder")
+    """The model with what the command line says in place of its own; raises UsageError."""
+    for option, path in (("--calibration", calibration), ("--python", python)):
+        if path is not None and not path.exists():
+            raise UsageError(f"{option} {path}: no such file or folder")
     sources = {
-        kind: replace(source, trust_pickle=source.trust_pickle or trust_pickle)
+        kind: replace(
+            source,
+            trust_pickle=source.trust_pickle or trust_pickle,
+            python=(python and python.absolute()) or source.python,
+        )
         for kind, source in model.sources.items()
     }
     return replace(
@@ -111,17 +124,23 @@ def with_own_data(
     )
 
 
-def conversion_key(model: BenchModel, wanted: Wanted, options: ConversionOptions) -> str:
-    """A digest of everything an artifact depends on, found without loading the model or its data."""
+def conversion_keys(
+    model: BenchModel, wanted: Sequence[Wanted], options: ConversionOptions
+) -> dict[Wanted, str]:
+    """Digests of everything that artifacts depend on, found without loading the model or its data."""
     content = {
         "edgebench": harness_version(),
         "packages": [_version(package) for package in _PACKAGES],
         "toolchains": [toolchain_key(name) for name in sorted(TOOLCHAINS)],
         "model": model.identity(),
-        "wanted": asdict(wanted),
         "options": asdict(options),
     }
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    return {
+        entry: hashlib.sha256(
+            json.dumps({**content, "wanted": asdict(entry)}, sort_keys=True).encode()
+        ).hexdigest()
+        for entry in wanted
+    }
 
 
 def _version(package: str) -> str | None:

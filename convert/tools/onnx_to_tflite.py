@@ -1,4 +1,4 @@
-"""ONNX to fp32 TFLite by onnx2tf, which says little about what went wrong and ends with status 0 all the same.
+"""ONNX to fp32 TFLite by onnx2tf, which says little about what went wrong and ends with status 0 anyway.
 
 So its log is read, its file is looked into, and the names of inputs and outputs are put right. It runs in
 this process, which is a child already: its memory counts, and it reaches no network.
@@ -19,7 +19,7 @@ from convert.errors import ConversionFailed
 from convert.steps import StepLog
 from convert.tools.exchange import InputShape, ToolRequest, made, read_request
 from convert.tools.onnx_names import nodes, rename_values
-from convert.tools.tflite_signature import rename_signature
+from convert.tools.tflite_signature import rename_signature, signature_names
 
 #: What onnx2tf lets through unchanged on its way to a TFLite tensor.
 _PLAIN_NAME = re.compile(r"^[A-Za-z][A-Za-z0-9_]*$")
@@ -31,7 +31,7 @@ _CUSTOM = 32
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _LOWERED = re.compile(r"Custom ops lowered:.*?onnx_ops=\[([^\]]*)\] onnx_nodes=\[([^\]]*)\]")
 _NOT_IMPLEMENTED = re.compile(r"ERROR: (\w+) OP is not yet implemented")
-_FAILED_NODE = re.compile(r"onnx_op_name: (.+)")
+_FAILED_NODE = re.compile(r"ERROR: onnx_op_name: (.+)")
 _NO_BUILTIN = re.compile(r"'tf\.(\w+)' op is neither a custom op nor a flex op")
 #: Ends the traceback that onnx2tf prints when onnxsim could not run; its file is broken then.
 _NOT_SIMPLIFIED = re.compile(r"([^\n]*)\s*\n[^\n]*Failed to optimize the onnx file")
@@ -132,7 +132,7 @@ def _run(arguments: list[str], log: Path) -> tuple[str | None, str]:
             failure = None if ended.code in (0, None) else f"it ended with status {ended.code}"
         except MemoryError:
             raise
-        except Exception as error:  # whatever any of its hundred operators raises
+        except Exception as error:  # noqa: BLE001 - whatever any of its hundred operators raises
             failure = f"{type(error).__name__}: {error}"
     words = _COLOURS.sub("", log.read_text(encoding="utf-8", errors="replace"))
     return failure if failure is None or ":" in failure else _last_words(words), words
@@ -218,17 +218,7 @@ def _refuse_foreign_operators(content: bytes) -> None:
 
 def _named(content: bytes, inputs: dict[str, str], outputs: dict[str, str]) -> bytes:
     """The file with the wanted names in its signature; `inputs`, `outputs`: wanted name by present name."""
-    from ai_edge_litert import schema_py_generated as schema
-
-    model = schema.Model.GetRootAs(content)
-    if model.SignatureDefsLength() != 1:
-        raise ConversionFailed(
-            f"onnx2tf wrote a file with {model.SignatureDefsLength()} signatures, not one",
-            reason="conversion_failed",
-        )
-    signature = model.SignatureDefs(0)
-    found_inputs = [signature.Inputs(i).Name().decode() for i in range(signature.InputsLength())]
-    found_outputs = [signature.Outputs(i).Name().decode() for i in range(signature.OutputsLength())]
+    found_inputs, found_outputs = signature_names(content)
     for found, wanted in ((found_inputs, inputs), (found_outputs, outputs)):
         if sorted(found) != sorted(wanted):
             raise ConversionFailed(

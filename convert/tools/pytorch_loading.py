@@ -54,7 +54,11 @@ def load_module(source: Source) -> tuple[Module, tuple[Tensor, ...] | None]:
         return _exported_program(source)
     if source.factory is None:
         return _prepared(_unpickled_module(source)), None
+    threads = torch.get_num_threads()
+    # On one thread sums have one order: what a factory computes is then the same in every process.
+    torch.set_num_threads(1)
     made = called_factory(source)
+    torch.set_num_threads(threads)
     if source.path is not None:
         _load_weights(made.module, source)
     examples = made.examples

@@ -24,8 +24,16 @@ def bisenet() -> tuple[nn.Module, tuple[Tensor, ...]]:
     network.train()
     with torch.no_grad():
         for _ in range(3):
-            network(torch.randn(4, 3, 128, 128))
+            network(_pictures(4, 128))
     return network.eval(), (torch.randn(1, 3, SIDE, SIDE),)
+
+
+def _pictures(count: int, side: int) -> Tensor:
+    """Surfaces, light and dark ones, with some noise: in noise alone all images have the same means, and batch
+    norms behind a mean over the image would learn to magnify nothing but rounding.
+    """
+    surfaces = functional.interpolate(torch.randn(count, 3, 4, 4), side, mode="bicubic")
+    return surfaces / 2 + torch.randn(count, 3, 1, 1) / 2 + torch.randn(count, 3, side, side)
 
 
 class ConvNormRelu(nn.Sequential):
@@ -136,6 +144,7 @@ class Head(nn.Sequential):
 
     def __init__(self, inputs: int, between: int, classes: int) -> None:
         super().__init__(ConvNormRelu(inputs, between), nn.Conv2d(between, classes, 1, bias=False))
+        nn.init.normal_(self[1].weight, std=0.01)  # as heads start in training: small scores
 
 
 class BiSeNet(nn.Module):
