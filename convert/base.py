@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from convert.arrays import save_arrays
+from convert.base_divergence import explain_base
 from convert.cache import cache_key, find_entry, make_entry, read_entry
 from convert.errors import ConversionFailed, ConvertError
 from convert.inspection import ModelInfo, info_from_json
@@ -87,6 +88,8 @@ class BaseRequest:
     tolerance: float = DEFAULT_TOLERANCE
     #: Only routes through this format; None: the best that works.
     via: Format | None = None
+    #: How many of the best routes to leave out, because what they make does not serve.
+    skip: int = 0
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,8 @@ class Base:
     steps: tuple[Step, ...]
     agreement: tuple[OutputAgreement, ...]
     warnings: tuple[str, ...]
+    #: BaseRequest.skip for the next best base; None: there is none.
+    next_route: int | None = None
 
 
 def has_base(kind: str, format_: str) -> bool:
@@ -148,6 +153,7 @@ def _routes(request: BaseRequest) -> tuple[Route, ...]:
     routes = ROUTES.get((request.info.kind, request.format), ())
     if request.via is not None:
         routes = tuple(route for route in routes if route.through == request.via)
+    routes = routes[request.skip :]
     if not routes:
         raise ConversionFailed(
             f"{request.info.path.name}: there is no way from {request.info.kind} to {request.format}"
@@ -186,6 +192,7 @@ def _make(
             warnings.append(f"{route.description} failed: {error.message}")
             continue
         content["warnings"] = [*warnings, *content["warnings"]]
+        content["next_route"] = request.skip + number + 1 if number + 1 < len(routes) else None
         return content
     raise _all_failed(request, failures)
 
@@ -195,7 +202,7 @@ def _attempt(request: BaseRequest, route: Route, workshop: Workshop, folder: Pat
         request.info, identity(request.info.inputs), identity(request.info.outputs), None, (), (), ()
     )
     if route.through is not None:
-        start = base_model(replace(request, format=route.through, via=None), workshop)
+        start = base_model(replace(request, format=route.through, via=None, skip=0), workshop)
     shapes = _shapes_through(request.shapes, start)
     checks = seeded_inputs(start.info, shapes, _CHECK_EXAMPLES)
     reference = reference_outputs(start.info, checks, workshop)
@@ -217,17 +224,24 @@ def _attempt(request: BaseRequest, route: Route, workshop: Workshop, folder: Pat
         python = start.info.source.python if start.info.source and route.toolchain == "torch" else None
         made = workshop.run(route.task, asked, toolchain=route.toolchain, python=python)
         given, answers = Path(work, "given.npz"), Path(work, "answers.npz")
-        verdict = workshop.run(
-            "base verification",
-            {
-                "path": str(output),
-                "checks": [str(given), save_arrays(given, checks)],
-                "reference": [str(answers), save_arrays(answers, reference)],
-                "tolerance": request.tolerance,
-                "dynamic_batch": list(request.dynamic_batch),
-                "opset": request.opset,
-            },
-        )
+        try:
+            verdict = workshop.run(
+                "base verification",
+                {
+                    "path": str(output),
+                    "checks": [str(given), save_arrays(given, checks)],
+                    "reference": [str(answers), save_arrays(answers, reference)],
+                    "tolerance": request.tolerance,
+                    "dynamic_batch": list(request.dynamic_batch),
+                    "opset": request.opset,
+                },
+            )
+        except ConversionFailed as error:
+            if error.reason != "verification_failed":
+                raise
+            where = explain_base(start.info, output, checks, reference, workshop)
+            message = f"{error.message}; {where}" if where else error.message
+            raise ConversionFailed(message, reason=error.reason, remedy=error.remedy) from error
     hop_inputs, hop_outputs = maps_from_json(verdict["inputs"]), maps_from_json(verdict["outputs"])
     return {
         "file": str(output.relative_to(folder.parent)),
@@ -283,4 +297,5 @@ def _read(entry: Path) -> Base | None:
         steps=tuple(Step(**step) for step in content["steps"]),
         agreement=tuple(OutputAgreement(**agreement) for agreement in content["agreement"]),
         warnings=tuple(content["warnings"]),
+        next_route=content["next_route"],
     )

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from convert.arrays import save_arrays
 from convert.base import Base, base_model
-from convert.calibration import calibration_samples
+from convert.calibration import Calibration, calibration_samples
 from convert.check_inputs import check_inputs, other_shapes
 from convert.errors import ConvertError
 from convert.inspection import ModelInfo, info_to_json
@@ -35,99 +35,139 @@ def make_artifact(
     *,
     calibrated: bool,
 ) -> dict[str, Any]:
-    """Fills the entry's folder; returns the entry's content. Raises ConversionFailed if nothing will do."""
+    """Fills the entry's folder; returns the entry's content.
+
+    A base that no way leads on from is given up for the next best one. Raises ConversionFailed if nothing
+    will do: the failure with the best base, which is the one meant for this source.
+    """
+    making = _Making(request, tools, workshop, folder, calibrated)
     base = base_model(request.base(), workshop)
-    samples, described, warnings = None, None, list[str]()
-    if calibrated:
-        samples, described, warnings = calibration_samples(request.info, request.shapes, request.calibration)
-    with tempfile.TemporaryDirectory(prefix="exchange-", dir=folder) as exchange:
-        place = Path(exchange)
-        content = _content(request, base, workshop, place, folder)
-        if samples is not None:
-            content["calibration"] = _saved(place / "calibration.npz", to_artifact(samples, base.inputs))
-        reply = None
-        for tool in tools:
-            try:
-                reply = _by_tool(tool, request, samples, content, workshop, place)
-                break
-            except ConvertError as error:
-                warnings.append(f"{tool.description} failed: {error.message}")
-        if reply is None:
-            reply = workshop.run("conversion", content)
-            reply["converter"] = ", ".join(part for part in (base.converter, reply["converter"]) if part)
-            reply["steps"] = [*(asdict(step) for step in base.steps), *reply["steps"]]
-            warnings += base.warnings
-    source_names = {entry.name: entry.source for entry in base.outputs}
-    for output in reply["agreement"]:
-        output["name"] = source_names.get(output["name"], output["name"])
-    return {
-        **reply,
-        "inputs": maps_to_json(base.inputs),
-        "outputs": maps_to_json(base.outputs),
-        "calibration": asdict(described) if described else None,
-        "warnings": [*warnings, *reply["warnings"]],
-    }
+    first: ConvertError | None = None
+    while True:
+        try:
+            return making.from_base(base)
+        except ConvertError as error:
+            first = first or error
+            if base.next_route is None:
+                raise first from error
+            making.warnings.append(f"from {base.converter}: {error.message}")
+        try:
+            base = base_model(replace(request.base(), skip=base.next_route), workshop)
+        except ConvertError as error:
+            raise first from error
 
 
-def _content(
-    request: ConversionRequest, base: Base, workshop: Workshop, place: Path, folder: Path
-) -> dict[str, Any]:
-    """What the child that verifies and converts is told; arrays in the base's names and layout."""
-    checks = check_inputs(request.info, request.shapes, request.calibration)
-    reference, wide = None, None
-    if request.info.kind != base.info.kind:
-        answers = reference_outputs(request.info, checks, workshop)
-        reference = _saved(place / "reference.npz", to_artifact(answers, base.outputs))
-    elif other := other_shapes(request.info, request.shapes):
-        wide = _saved(place / "wide.npz", seeded_inputs(request.info, other, _WIDE_EXAMPLES))
-    return {
-        "source": str(base.info.path),
-        "info": info_to_json(base.info),
-        "target": request.target,
-        "precision": request.precision,
-        "io": request.io,
-        "opset": request.opset,
-        "folder": str(folder),
-        "calibration": None,
-        "checks": _saved(place / "checks.npz", to_artifact(checks, base.inputs)),
-        "reference": reference,
-        "wide": wide,
-    }
+class _Making:
+    """One artifact while it is made: what is shared by all attempts."""
 
+    def __init__(
+        self,
+        request: ConversionRequest,
+        tools: Sequence[ToolWay],
+        workshop: Workshop,
+        folder: Path,
+        calibrated: bool,
+    ) -> None:
+        self.request = request
+        self.tools = tools
+        self.workshop = workshop
+        self.folder = folder
+        self.warnings: list[str] = []
+        self.samples: Arrays | None = None
+        self.calibration: Calibration | None = None
+        if calibrated:
+            self.samples, self.calibration, self.warnings = calibration_samples(
+                request.info, request.shapes, request.calibration
+            )
 
-def _by_tool(
-    tool: ToolWay,
-    request: ConversionRequest,
-    samples: Arrays | None,
-    content: dict[str, Any],
-    workshop: Workshop,
-    place: Path,
-) -> dict[str, Any]:
-    """The entry's content, made by a tool from the source itself and verified like everything else."""
-    info = request.info
-    output = Path(content["folder"], "result", f"model.{_format(content)}")
-    output.parent.mkdir(exist_ok=True)
-    assert info.source is not None
-    with tempfile.TemporaryDirectory(dir=place) as work:
-        asked = {
-            "source": source_to_json(info.source),
-            "inputs": _concrete(info, request),
-            "outputs": [tensor.name for tensor in info.outputs],
-            "output": str(output),
-            "work": work,
+    def from_base(self, base: Base) -> dict[str, Any]:
+        """The entry's content, by tools that start at the source, else by ways from `base`."""
+        with tempfile.TemporaryDirectory(prefix="exchange-", dir=self.folder) as exchange:
+            place = Path(exchange)
+            content = self._content(base, place)
+            reply = self._by_tools(content, place) or self._by_ways(base, content)
+        source_names = {entry.name: entry.source for entry in base.outputs}
+        for output in reply["agreement"]:
+            output["name"] = source_names.get(output["name"], output["name"])
+        return {
+            **reply,
+            "inputs": maps_to_json(base.inputs),
+            "outputs": maps_to_json(base.outputs),
+            "calibration": asdict(self.calibration) if self.calibration else None,
+            "warnings": [*self.warnings, *reply["warnings"]],
+        }
+
+    def _content(self, base: Base, place: Path) -> dict[str, Any]:
+        """What the child that verifies and converts is told; arrays in the base's names and layout."""
+        request = self.request
+        checks = check_inputs(request.info, request.shapes, request.calibration)
+        reference, wide = None, None
+        if request.info.kind != base.info.kind:
+            answers = reference_outputs(request.info, checks, self.workshop)
+            reference = _saved(place / "reference.npz", to_artifact(answers, base.outputs))
+        elif other := other_shapes(request.info, request.shapes):
+            wide = _saved(place / "wide.npz", seeded_inputs(request.info, other, _WIDE_EXAMPLES))
+        samples = None
+        if self.samples is not None:
+            samples = _saved(place / "calibration.npz", to_artifact(self.samples, base.inputs))
+        return {
+            "source": str(base.info.path),
+            "info": info_to_json(base.info),
+            "target": request.target,
             "precision": request.precision,
             "io": request.io,
-            "calibration": _saved(place / "samples.npz", samples) if samples is not None else None,
+            "opset": request.opset,
+            "folder": str(self.folder),
+            "calibration": samples,
+            "checks": _saved(place / "checks.npz", to_artifact(checks, base.inputs)),
+            "reference": reference,
+            "wide": wide,
         }
-        made = workshop.run(tool.task, asked, toolchain=tool.toolchain, python=info.source.python)
-    verified = workshop.run("verification", {**content, "made": str(output)})
-    versions = dict.fromkeys(f"{step['tool']} {step['version']}" for step in made["steps"])
-    return {
-        **verified,
-        "converter": f"{tool.description} [{', '.join(versions)}]",
-        "steps": [*made["steps"], *verified["steps"]],
-        "warnings": [*made["warnings"], *verified["warnings"]],
-    }
+
+    def _by_ways(self, base: Base, content: dict[str, Any]) -> dict[str, Any]:
+        reply = self.workshop.run("conversion", content)
+        return {
+            **reply,
+            "converter": ", ".join(part for part in (base.converter, reply["converter"]) if part),
+            "steps": [*(asdict(step) for step in base.steps), *reply["steps"]],
+            "warnings": [*base.warnings, *reply["warnings"]],
+        }
+
+    def _by_tools(self, content: dict[str, Any], place: Path) -> dict[str, Any] | None:
+        """None if there are no such tools, or none of them made a file that agrees."""
+        for tool in self.tools:
+            try:
+                return self._by_tool(tool, content, place)
+            except ConvertError as error:
+                self.warnings.append(f"{tool.description} failed: {error.message}")
+        return None
+
+    def _by_tool(self, tool: ToolWay, content: dict[str, Any], place: Path) -> dict[str, Any]:
+        """Made by a tool from the source itself, and verified like everything else."""
+        info = self.request.info
+        assert info.source is not None
+        output = self.folder / "result" / f"model.{content['info']['kind']}"
+        output.parent.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=place) as work:
+            asked = {
+                "source": source_to_json(info.source),
+                "inputs": _concrete(info, self.request),
+                "outputs": [tensor.name for tensor in info.outputs],
+                "output": str(output),
+                "work": work,
+                "precision": self.request.precision,
+                "io": self.request.io,
+                "calibration": None if self.samples is None else _saved(place / "samples.npz", self.samples),
+            }
+            made = self.workshop.run(tool.task, asked, toolchain=tool.toolchain, python=info.source.python)
+        verified = self.workshop.run("verification", {**content, "made": str(output)})
+        versions = dict.fromkeys(f"{step['tool']} {step['version']}" for step in made["steps"])
+        return {
+            **verified,
+            "converter": f"{tool.description} [{', '.join(versions)}]",
+            "steps": [*made["steps"], *verified["steps"]],
+            "warnings": [*made["warnings"], *verified["warnings"]],
+        }
 
 
 def _concrete(info: ModelInfo, request: ConversionRequest) -> list[dict[str, Any]]:
@@ -135,10 +175,6 @@ def _concrete(info: ModelInfo, request: ConversionRequest) -> list[dict[str, Any
         {"name": tensor.name, "shape": list(request.shapes[tensor.name]), "dtype": tensor.dtype}
         for tensor in info.inputs
     ]
-
-
-def _format(content: dict[str, Any]) -> str:
-    return str(content["info"]["kind"])
 
 
 def _saved(file: Path, arrays: Arrays) -> list[Any]:

@@ -110,7 +110,8 @@ def _graphs(model: Any) -> Iterator[Any]:
         yield model.Subgraphs(i)
 
 
-def _operators(model: Any, graph: Any) -> Iterator[tuple[str, Any]]:
+def operators_of(model: Any, graph: Any) -> Iterator[tuple[str, Any]]:
+    """Name and entry of each operator of a graph, in order of execution."""
     for i in range(graph.OperatorsLength()):
         operator = graph.Operators(i)
         code = model.OperatorCodes(operator.OpcodeIndex())
@@ -124,7 +125,7 @@ def _operators(model: Any, graph: Any) -> Iterator[tuple[str, Any]]:
 
 def _operator_names(model: Any) -> Iterator[str]:
     for graph in _graphs(model):
-        for name, _ in _operators(model, graph):
+        for name, _ in operators_of(model, graph):
             yield name
 
 
@@ -158,7 +159,7 @@ def _precision(model: Any, graph: Any, weights: Counter[str]) -> str:
 
 def _has_integer_activations(model: Any, graph: Any) -> bool:
     """Whether the outputs of any operator are quantised 8 bit tensors."""
-    for name, operator in _operators(model, graph):
+    for name, operator in operators_of(model, graph):
         for i in range(operator.OutputsLength() if name != "QUANTIZE" else 0):
             tensor = graph.Tensors(operator.Outputs(i))
             quantization = tensor.Quantization()
@@ -173,7 +174,7 @@ def _bounds(model: Any, details: list[dict[str, Any]], inputs: list[dict[str, An
     graph = model.Subgraphs(0)
     origin = {int(detail["index"]): tensor["name"] for detail, tensor in zip(details, inputs, strict=True)}
     bounds: dict[str, int] = {}
-    for name, operator in _operators(model, graph):
+    for name, operator in operators_of(model, graph):
         taken = [int(operator.Inputs(i)) for i in range(operator.InputsLength())]
         if name in _VALUE_KEEPING and taken[0] in origin:
             origin[int(operator.Outputs(0))] = origin[taken[0]]

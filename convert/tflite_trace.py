@@ -15,7 +15,7 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from numpy.typing import NDArray
 
 from convert.fingerprint import take_fingerprint
-from convert.tflite_file import _operators as operators_of
+from convert.tflite_file import operators_of
 from convert.traces import (
     DEFAULT_LIMITS,
     Arrays,

@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 
 from convert.job import Job, Way
-from convert.onnx_graphs import drop_unused_domains, is_large, preprocessed, to_half
+from convert.onnx_graphs import drop_unused_domains, is_large, preprocessed, save_graph, to_half
 from convert.onnx_int8 import ONNXRUNTIME_INT8, to_static_int8
 from convert.onnx_opset import check_opset, prepared_graph, with_opset
 
@@ -87,7 +87,15 @@ def _optimise(job: Job) -> None:
 
 
 def _optimise_unsimplified(job: Job) -> None:
-    _to_optimised(job, prepared_graph(job, simplify=False))
+    graph = prepared_graph(job, simplify=False)
+    if len(job.source.files) > 1:
+        # onnxruntime would leave the weights where they are and name that file in the graph it writes.
+        import onnx
+
+        whole = job.folder / "whole.onnx"
+        save_graph(onnx.load(graph), whole, job)
+        graph = whole
+    _to_optimised(job, graph)
 
 
 def _to_optimised(job: Job, graph: Path) -> None:

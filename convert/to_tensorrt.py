@@ -7,9 +7,10 @@ have type FP8, FP4, Int4, Int8, or UInt8" for the quantised biases):
 - activations s8 and symmetric, for zero points other than 0 are refused;
 - biases stay float;
 - weights stay float behind a QuantizeLinear of their own. Weights that are int8 in the file would make it a
-  quarter of the size (MobileNetV2 3.8 MB instead of 14.2), and TensorRT-RTX takes both, but TensorRT 8 of
-  JetPack 4 and 5 wants the pair: microsoft/onnxruntime#11535 has "invalid weights type of Int8", and
-  huggingface/optimum#812 the rule. The engine holds int8 weights either way, and the numbers are the same.
+  quarter of the size (MobileNetV2 3.8 MB instead of 14.2) with the same numbers and an engine as small. But
+  TensorRT 8 of JetPack 4 and 5 wants the pair (microsoft/onnxruntime#11535: "invalid weights type of Int8";
+  huggingface/optimum#812 has the rule), and TensorRT-RTX 1.7 needs it for constants that are no weights
+  ("Quantized constant is only allowed before DQ", of a network with attention).
 """
 
 from __future__ import annotations

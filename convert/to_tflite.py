@@ -59,7 +59,7 @@ def _dynamic(job: Job) -> None:
 def _static(job: Job) -> None:
     from ai_edge_quantizer import qtyping, quantizer, recipe
 
-    with job.log.step(_PACKAGE, "calibrate and quantise: s8 activations and weights, float32 in and out"):
+    with job.log.step(_PACKAGE, "calibrate and quantise: s8 activations and weights"):
         content, signature = _with_signature(job)
         tool = quantizer.Quantizer(content, recipe.static_wi8_ai8())
         for side in (qtyping.TFLOperationName.INPUT, qtyping.TFLOperationName.OUTPUT):
@@ -67,6 +67,14 @@ def _static(job: Job) -> None:
         samples = {signature: list(job.calibration_samples())}
         statistics = tool.calibrate(samples, num_threads=_CALIBRATION_THREADS)
         _write(tool, job, statistics)
+    if job.io == "float":
+        return
+    from convert.tflite_interface import with_integer_interface
+
+    with job.log.step("ai-edge-litert", f"{job.io} in and out"):
+        # The quantizer's own integer ends are int8 only, and it keeps data where no other tool finds them.
+        made = with_integer_interface(job.output.read_bytes(), "uint8" if job.io == "uint8" else "int8")
+        job.output.write_bytes(made)
 
 
 def _write(tool: Any, job: Job, statistics: Any = None) -> None:
@@ -119,7 +127,7 @@ TFLITE_TO_TFLITE: dict[str, tuple[Way, ...]] = {
     "int8": (
         Way(
             _static,
-            "ai-edge-quantizer {ai-edge-quantizer} (s8 activations and weights per channel, float32 I/O)",
+            "ai-edge-quantizer {ai-edge-quantizer} (s8 activations and weights per channel)",
             needs_calibration=True,
         ),
     ),

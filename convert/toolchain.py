@@ -60,7 +60,7 @@ TOOLCHAINS: dict[str, Toolchain] = {
             proof="import torch, onnx, onnxscript, onnxruntime, litert_torch",
             download_mb=460,
             disk_mb=2030,
-            seconds=80,
+            seconds=65,
             # They declare the tooling of language models and torchvision, whose wheels are for CUDA.
             alone=frozenset({"litert-torch", "onnx2torch"}),
             note="where the package index has PyTorch for CUDA only, some GB more",
@@ -73,7 +73,7 @@ TOOLCHAINS: dict[str, Toolchain] = {
             proof="import tensorflow, keras, h5py, tf2onnx; tensorflow.lite.TFLiteConverter",
             download_mb=330,
             disk_mb=1590,
-            seconds=60,
+            seconds=56,
         ),
         Toolchain(
             name="onnx2tf",
@@ -83,7 +83,7 @@ TOOLCHAINS: dict[str, Toolchain] = {
             proof="import onnx2tf, onnxsim, onnxruntime, ai_edge_litert.interpreter",
             download_mb=162,
             disk_mb=661,
-            seconds=60,
+            seconds=33,
         ),
         Toolchain(
             name="onnx2tf-tensorflow",
@@ -93,7 +93,7 @@ TOOLCHAINS: dict[str, Toolchain] = {
             proof="import onnx2tf, onnxsim, onnxruntime, tensorflow, tf_keras",
             download_mb=460,
             disk_mb=2080,
-            seconds=85,
+            seconds=105,
             alone=frozenset({"onnx2tf", "tf_keras"}),
         ),
         Toolchain(
@@ -114,7 +114,7 @@ TOOLCHAINS: dict[str, Toolchain] = {
             proof="import numpy, tensorrt_rtx_bindings as trt; trt.Builder(trt.Logger())",
             download_mb=103,
             disk_mb=318,
-            seconds=15,
+            seconds=12,
         ),
         Toolchain(
             name="openvino",
@@ -124,7 +124,7 @@ TOOLCHAINS: dict[str, Toolchain] = {
             proof="import numpy, openvino; openvino.Core(), openvino.convert_model",
             download_mb=73,
             disk_mb=278,
-            seconds=15,
+            seconds=13,
             alone=frozenset({"openvino"}),  # for its telemetry
         ),
     )

@@ -67,6 +67,7 @@ TASKS = {
     "inspection": "convert.model_file:inspection",
     "reference": "convert.execution:reference",
     "base verification": "convert.base_verification:verify_base",
+    "base divergence": "convert.base_divergence:find_divergence",
     "conversion": "convert.pipeline:make_artifact",
     "verification": "convert.pipeline:verify_artifact",
     # in the torch toolchain

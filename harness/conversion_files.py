@@ -18,6 +18,7 @@ import os
 import re
 import secrets
 import shutil
+import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -78,7 +79,9 @@ class ConversionFolder:
         except FileNotFoundError:
             return {"format_version": FORMAT_VERSION, "sources": [], "artifacts": []}
         except OSError as error:
-            raise UsageError(f"{file} cannot be read: {error.strerror}") from error
+            raise UsageError(
+                f"-o {self.folder}: {file} cannot be read: {error.strerror}", "choose another folder"
+            ) from error
         try:
             content = json.loads(text)
         except ValueError:
@@ -106,6 +109,15 @@ class ConversionFolder:
 
     def check(self, model: str, wanted: Sequence[Wanted]) -> None:
         """Finds out before any work what could not be written; raises UsageError."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            # Asked for its rights, root may write everywhere; /proc and read-only disks know better.
+            with tempfile.TemporaryFile(dir=self.folder):
+                pass
+        except OSError as error:
+            raise UsageError(
+                f"-o {self.folder}: it cannot be written to: {error.strerror}", "choose another folder"
+            ) from error
         ours = self._own_files()
         for entry in wanted:
             self._refuse_foreign(self._place(model, entry, _SUFFIX.get(entry.target, ".onnx")), ours)

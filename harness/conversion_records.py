@@ -60,7 +60,7 @@ def artifact_record(
         "calibration": asdict(artifact.calibration) if artifact.calibration else None,
         "options": _options(made, options),
         "warnings": list(artifact.warnings),
-        "runtimes": None,
+        "runtimes": None if made.runtimes is None else [asdict(check) for check in made.runtimes],
         "from_cache": artifact.from_cache,
         "seconds": round(made.seconds, 3),
         "peak_memory_bytes": max(peaks, default=None),
@@ -138,15 +138,10 @@ def _options(made: Made, options: ConversionOptions) -> dict[str, Any]:
 
 
 def _profile(made: Made, options: ConversionOptions) -> dict[str, dict[str, list[int]]]:
-    """Shapes for TensorRT's optimisation profile: the smallest, the usual and the largest batch.
-
-    Of several batch sizes the middle one is what the engine is tuned for.
-    """
-    batches = sorted(options.dynamic_batch) or [options.batch or 1]
-    chosen = {"min": batches[0], "opt": batches[(len(batches) - 1) // 2], "max": batches[-1]}
+    """Shapes for TensorRT's optimisation profile: at the least, the usual and the largest batch."""
     concrete = _in_artifact_terms(made.artifact, made.shapes)
     profile: dict[str, dict[str, list[int]]] = {name: {} for name in concrete}
-    for end, batch in chosen.items():
+    for end, batch in zip(("min", "opt", "max"), options.batches, strict=True):
         for name, shape in _at_batch(made.artifact.info, concrete, batch).items():
             profile[name][end] = list(shape)
     return profile

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convert.calibration import calibration_samples
+from convert.compatibility import RuntimeCheck
 from convert.conversion import Artifact, ConversionRequest, convert, needs_fixed_batch
 from convert.datasets import Examples, load_examples
 from convert.errors import ConvertError, DataError
@@ -25,6 +26,7 @@ from harness.converter_errors import translated
 from harness.errors import BenchError, CaseError, ConversionFailed, UsageError
 from harness.model_sources import nearest_source, preprocessing_of
 from harness.models import BenchModel
+from harness.runtime_checks import check_runtimes
 from harness.wanted import ConversionOptions, Wanted
 
 #: Kinds whose inputs have the shapes of the example that they were called with, and no others to tell of.
@@ -44,6 +46,8 @@ class Made:
     shapes: Mapping[str, Shape]
     #: Complete inputs (samples, *shape) by the artifact's names, for a runtime that calibrates itself.
     calibration: Mapping[str, NDArray[np.generic]] | None
+    #: What other runtimes say to it; None if they were not asked.
+    runtimes: tuple[RuntimeCheck, ...] | None
     seconds: float
 
 
@@ -72,6 +76,7 @@ class ModelConversion:
         self._options = options
         self._workshop = workshop
         self._compatibility = compatibility
+        self._unavailable: dict[str, tuple[RuntimeCheck, ...]] = {}
         self._infos: dict[Source, ModelInfo | ConvertError] = {}
         self._examples: dict[tuple[Source, tuple[Shape, ...]], Examples] = {}
         self._materials: dict[str, _Material | ConvertError] = {}
@@ -99,13 +104,14 @@ class ModelConversion:
                 request = self._request(material, wanted)
                 artifact = convert(request, self._workshop)
                 calibration = _own_calibration(request, artifact)
+                runtimes = self._runtimes(request, artifact)
         except OSError as error:
             raise _storage_failed(error, self._workshop.cache) from error
         except UsageError as error:
             # What does not fit the model was told by `read`; this is one artifact's own trouble.
             raise ConversionFailed(error.message, error.remedy, reason_of(error)) from error
         seconds = time.perf_counter() - started
-        return Made(wanted, artifact, material.info, material.shapes, calibration, seconds)
+        return Made(wanted, artifact, material.info, material.shapes, calibration, runtimes, seconds)
 
     def sources(self) -> tuple[ModelInfo, ...]:
         """The sources that could be read."""
@@ -125,6 +131,18 @@ class ModelConversion:
             dynamic_batch=options.dynamic_batch,
             tolerance=options.tolerance,
         )
+
+    def _runtimes(self, request: ConversionRequest, artifact: Artifact) -> tuple[RuntimeCheck, ...] | None:
+        if not self._compatibility:
+            return None
+        unavailable = self._unavailable.get(artifact.target)
+        if unavailable is not None:
+            return unavailable
+        found = check_runtimes(artifact, request, self._options.batches, self._workshop)
+        if any(check.status == "not_checked" for check in found):
+            # A toolchain that could not be made once is not tried again for every artifact.
+            self._unavailable[artifact.target] = found
+        return found
 
     def _material(self, target: str) -> _Material:
         if target not in self._materials:
@@ -159,8 +177,8 @@ class ModelConversion:
             return {}
         if not self._options.shared_shapes:
             return shapes
-        names = {name for tensor in info.inputs for name in (tensor.name, *tensor.aliases)}
-        return {name: shape for name, shape in shapes.items() if name in names}
+        own = {name: tensor for tensor in info.inputs for name in (tensor.name, *tensor.aliases)}
+        return {name: shape for name, shape in shapes.items() if name in own and _fits(shape, own[name])}
 
     def _info(self, source: Source) -> ModelInfo:
         if source not in self._infos:
@@ -241,6 +259,14 @@ def _own_calibration(
         return None
     samples, _, _ = calibration_samples(request.info, request.shapes, request.calibration)
     return to_artifact(samples, artifact.inputs)
+
+
+def _fits(shape: Shape, tensor: TensorInfo) -> bool:
+    """Whether a shape agrees with all sizes that an input has fixed, but for the first, the batch."""
+    return len(shape) == len(tensor.shape) and all(
+        axis == 0 or not isinstance(size, int) or size == shape[axis]
+        for axis, size in enumerate(tensor.shape)
+    )
 
 
 def _sizes(tensor: TensorInfo) -> Shape:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 from convert.workshop import Workshop
 from harness.conversion_files import ConversionFolder
 from harness.conversions import ModelConversion
 from harness.errors import BenchError
 from harness.models import BenchModel
+from harness.runtime_checks import is_settled
 from harness.wanted import ConversionOptions, Wanted, conversion_keys
 
 Record = dict[str, Any]
@@ -30,11 +32,22 @@ class Outcome:
         return all(record["status"] == "ok" for record in self.records)
 
 
+class ConversionObserver(Protocol):
+    """Is told how it goes; `number` of `total` that have to be made."""
+
+    def started(self, wanted: Wanted, number: int, total: int) -> None:
+        """An artifact is being made."""
+
+    def ended(self, record: Record, number: int, total: int) -> None:
+        """It is made, or failed."""
+
+
 def find_finished(
     model: BenchModel,
     wanted: Sequence[Wanted],
     options: ConversionOptions,
     folder: ConversionFolder,
+    toolchains: Path,
     *,
     compatibility: bool,
 ) -> dict[Wanted, Record]:
@@ -43,7 +56,7 @@ def find_finished(
     return {
         entry: record
         for entry, record in found.items()
-        if not compatibility or record.get("runtimes") is not None
+        if not compatibility or is_settled(record.get("runtimes"), toolchains)
     }
 
 
@@ -53,15 +66,15 @@ def convert_model(
     options: ConversionOptions,
     folder: ConversionFolder,
     workshop: Workshop,
-    tell: Callable[[Record], None],
+    observer: ConversionObserver,
     *,
     compatibility: bool,
 ) -> Outcome:
-    """Makes what is not there yet, each told and recorded as it ends; one failing never stops the others.
+    """Makes what is not there yet, each recorded and told as it ends; one failing never stops the others.
 
     Raises UsageError for shapes or data that do not fit, and for files that are in the way.
     """
-    finished = find_finished(model, wanted, options, folder, compatibility=compatibility)
+    finished = find_finished(model, wanted, options, folder, workshop.toolchains, compatibility=compatibility)
     missing = [entry for entry in wanted if entry not in finished]
     if not missing:
         return Outcome(tuple(finished[entry] for entry in wanted), len(finished))
@@ -71,7 +84,8 @@ def convert_model(
         workshop.tell(note)
     keys = conversion_keys(model, missing, options)
     records = dict(finished)
-    for entry in missing:
+    for number, entry in enumerate(missing, 1):
+        observer.started(entry, number, len(missing))
         started = time.perf_counter()
         try:
             made = conversion.make(entry)
@@ -79,5 +93,5 @@ def convert_model(
         except BenchError as error:
             record = folder.keep_failure(model.name, entry, error, time.perf_counter() - started)
         records[entry] = record
-        tell(record)
+        observer.ended(record, number, len(missing))
     return Outcome(tuple(records[entry] for entry in wanted), len(finished))

@@ -45,6 +45,7 @@ class FolderOrder:
     trust_pickle: bool
     python: Path | None
     compatibility: bool
+    toolchains: Path
     #: Options of the child `bench convert`, all but the model and its folder.
     arguments: tuple[str, ...]
     deadline_s: float | None
@@ -91,7 +92,9 @@ def _finished(order: FolderOrder, path: Path, earlier: Record | None) -> Record 
     try:
         model, wanted = _asked(order, path)
         folder = ConversionFolder(order.out / path)
-        done = find_finished(model, wanted, order.options, folder, compatibility=order.compatibility)
+        done = find_finished(
+            model, wanted, order.options, folder, order.toolchains, compatibility=order.compatibility
+        )
     except BenchError:
         return None
     if len(done) < len(wanted):

@@ -9,11 +9,15 @@ from convert.base import ROUTES
 from convert.errors import ConvertError
 from convert.inspection import ModelInfo
 from convert.paths import FORMAT_OF, WAYS, find_ways
+from convert.workshop import Workshop
+from harness.runtime_checks import ask_tensorrt
 
 #: Runtimes, and the target that is made for each.
 RUNTIMES = ("onnxruntime", "tflite", "tensorrt")
 #: What loads a kind of file as it is, on this host.
 _LOADS = {"onnx": "onnxruntime", "tflite": "tflite"}
+
+_NOT_ASKED = "its parser was not asked; bench convert --prepare tensorrt-parser makes that possible"
 
 
 @dataclass(frozen=True)
@@ -30,25 +34,47 @@ class Outlook:
     routes: tuple[str, ...]
 
 
-def outlooks(info: ModelInfo) -> tuple[Outlook, ...]:
-    """Every runtime's answer, from the tables of paths alone."""
-    return tuple(_outlook(info, runtime) for runtime in RUNTIMES)
+def outlooks(info: ModelInfo, workshop: Workshop) -> tuple[Outlook, ...]:
+    """Every runtime's answer: from the tables of paths, and of TensorRT's parser where it is there."""
+    return tuple(_outlook(info, runtime, workshop) for runtime in RUNTIMES)
 
 
-def _outlook(info: ModelInfo, runtime: str) -> Outlook:
-    precisions, obstacle = [], None
-    for precision in WAYS[runtime]:
-        try:
-            find_ways(info, runtime, precision)
-            precisions.append(precision)
-        except ConvertError as error:
-            obstacle = obstacle or str(error)
+def _outlook(info: ModelInfo, runtime: str, workshop: Workshop) -> Outlook:
+    precisions, obstacle = _makeable(info, runtime)
+    if _LOADS.get(info.kind) == runtime:
+        return Outlook(runtime, "loads", None, precisions, ())
+    if not precisions:
+        return Outlook(runtime, "not", obstacle, (), ())
+    if runtime == "tensorrt" and info.kind == "onnx":
+        return _by_parser(info, precisions, workshop)
     routes = tuple(
         f"{route.description}, through {route.through}" if route.through else route.description
         for route in ROUTES.get((info.kind, FORMAT_OF[runtime]), ())
     )
-    if _LOADS.get(info.kind) == runtime:
-        return Outlook(runtime, "loads", None, tuple(precisions), ())
-    if precisions:
-        return Outlook(runtime, "by conversion", None, tuple(precisions), routes)
-    return Outlook(runtime, "not", obstacle, (), ())
+    return Outlook(runtime, "by conversion", None, precisions, routes)
+
+
+def _makeable(info: ModelInfo, target: str) -> tuple[tuple[str, ...], str | None]:
+    """Precisions that can be made, and what stands in the way of the first that cannot."""
+    precisions, obstacle = [], None
+    for precision in WAYS[target]:
+        try:
+            find_ways(info, target, precision)
+            precisions.append(precision)
+        except ConvertError as error:
+            obstacle = obstacle or str(error)
+    return tuple(precisions), obstacle
+
+
+def _by_parser(info: ModelInfo, precisions: tuple[str, ...], workshop: Workshop) -> Outlook:
+    """TensorRT's own answer to an ONNX file."""
+    answer = ask_tensorrt(info, workshop)
+    if answer is None:
+        return Outlook("tensorrt", "by conversion", _NOT_ASKED, precisions, ())
+    if answer.status == "agrees":
+        words = f"{answer.runtime} {answer.version}: {answer.detail}"
+        return Outlook("tensorrt", "loads", words, precisions, ())
+    if answer.status == "refused" and info.precision != "fp32":
+        # What is quantised already could only be handed on as it is.
+        return Outlook("tensorrt", "not", answer.detail, (), ())
+    return Outlook("tensorrt", "by conversion", f"as it is, {answer.detail}", precisions, ())

@@ -55,6 +55,12 @@ class ConversionOptions:
     #: Shapes of inputs that the model does not have are for others of the same folder.
     shared_shapes: bool = False
 
+    @property
+    def batches(self) -> tuple[int, int, int]:
+        """Least, usual and largest batch size; of several the middle one is the usual."""
+        sizes = sorted(self.dynamic_batch) or [self.batch or 1]
+        return sizes[0], sizes[(len(sizes) - 1) // 2], sizes[-1]
+
 
 def target_words() -> tuple[str, ...]:
     """Targets as the command line calls them."""

@@ -1,11 +1,11 @@
-"""Other names for values of an ONNX graph, kept true through branches and loop bodies.
+"""Names and shapes of an ONNX model changed, and kept true through branches and loop bodies.
 
-In a tool's process: it is given protobuf objects and imports no onnx itself.
+In a tool's process.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 
@@ -29,6 +29,23 @@ def rename_values(graph: Any, names: Mapping[str, str]) -> None:
         node.output[:] = [names.get(name, name) for name in node.output]
         for inner in _inner_graphs(node):
             rename_values(inner, names)
+
+
+def set_input_shapes(model: Any, shapes: Mapping[str, Sequence[int]]) -> None:
+    """Makes the inputs' shapes concrete, and what follows from open ones known again."""
+    import onnx
+
+    was_open = False
+    for value in model.graph.input:
+        dims = value.type.tensor_type.shape.dim
+        for dim, size in zip(dims, shapes.get(value.name, ()), strict=False):
+            was_open = was_open or dim.dim_value != size
+            dim.dim_value = size
+    if was_open:
+        del model.graph.value_info[:]
+        for value in model.graph.output:
+            value.type.tensor_type.ClearField("shape")
+        model.CopyFrom(onnx.shape_inference.infer_shapes(model))
 
 
 def _inner_graphs(node: Any) -> Iterator[Any]:

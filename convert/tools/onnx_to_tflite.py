@@ -17,8 +17,9 @@ from typing import Any
 
 from convert.errors import ConversionFailed
 from convert.steps import StepLog
-from convert.tools.exchange import InputShape, ToolRequest, made, read_request
-from convert.tools.onnx_names import nodes, rename_values
+from convert.tools.exchange import ToolRequest, made, read_request
+from convert.tools.onnx_names import nodes, rename_values, set_input_shapes
+from convert.tools.tflite_batch import refuse_dynamic_batch
 from convert.tools.tflite_signature import rename_signature, signature_names
 
 #: What onnx2tf lets through unchanged on its way to a TFLite tensor.
@@ -50,13 +51,14 @@ def by_tensorflow(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _convert(request: ToolRequest, backend: str) -> dict[str, Any]:
+    refuse_dynamic_batch(request)
     log = StepLog()
     os.chdir(request.work)
     with log.step("onnx2tf", f"ONNX to TFLite, {backend}"):
         model, inputs, outputs = _plain_copy(request)
         arguments = ["-i", f"{_MODEL}.onnx", "-o", "made", "-tb", backend]
         failure, words = _run(arguments, request.work / "onnx2tf.log")
-        _check_words(words, model)
+        check_log(words, model)
         file = request.work / "made" / f"{_MODEL}_float32.tflite"
         if failure is not None or not file.is_file():
             raise ConversionFailed(
@@ -77,7 +79,7 @@ def _plain_copy(request: ToolRequest) -> tuple[Any, dict[str, str], dict[str, st
 
     assert request.source.path is not None
     model = onnx.load(request.source.path)
-    _set_shapes(model, request.inputs)
+    set_input_shapes(model, {entry.name: entry.shape for entry in request.inputs})
     inputs = _plain(model.graph, [entry.name for entry in request.inputs], "input")
     outputs = _plain(model.graph, list(request.outputs), "output")
     if sum(len(tensor.raw_data) for tensor in model.graph.initializer) > _MOST_INLINE_BYTES:
@@ -85,24 +87,6 @@ def _plain_copy(request: ToolRequest) -> tuple[Any, dict[str, str], dict[str, st
     else:
         onnx.save(model, f"{_MODEL}.onnx")
     return model, inputs, outputs
-
-
-def _set_shapes(model: Any, inputs: tuple[InputShape, ...]) -> None:
-    """Makes every input's shape concrete, and what follows from open ones known again."""
-    import onnx
-
-    shapes = {entry.name: entry.shape for entry in inputs}
-    was_open = False
-    for value in model.graph.input:
-        dims = value.type.tensor_type.shape.dim
-        for dim, size in zip(dims, shapes.get(value.name, ()), strict=False):
-            was_open = was_open or dim.dim_value != size
-            dim.dim_value = size
-    if was_open:
-        del model.graph.value_info[:]
-        for value in model.graph.output:
-            value.type.tensor_type.ClearField("shape")
-        model.CopyFrom(onnx.shape_inference.infer_shapes(model))
 
 
 def _plain(graph: Any, names: list[str], role: str) -> dict[str, str]:
@@ -157,7 +141,7 @@ def _printing_into(file: Path) -> Iterator[None]:
                 os.close(descriptor)
 
 
-def _check_words(words: str, model: Any) -> None:
+def check_log(words: str, model: Any) -> None:
     """Raises ConversionFailed for what the log admits, whatever the exit status."""
     unsimplified = _NOT_SIMPLIFIED.search(words)
     if unsimplified:

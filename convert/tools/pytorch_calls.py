@@ -30,7 +30,10 @@ class Parameters:
 
 
 def parameters_of(module: Module) -> Parameters:
-    """The parameters of forward(); of a TorchScript module those of its schema."""
+    """The parameters of forward(); of a TorchScript module those of its schema.
+
+    A module whose signature does not say what it takes by keyword has these names in `keyword_inputs`.
+    """
     schema = getattr(module.forward, "schema", None)
     if schema is not None:
         taken = [argument for argument in schema.arguments if argument.name != "self"]
@@ -43,7 +46,8 @@ def parameters_of(module: Module) -> Parameters:
     return Parameters(
         tuple(one.name for one in named if one.default is one.empty),
         tuple(one.name for one in named if one.default is not one.empty),
-        tuple(one.name for one in named if one.kind is one.KEYWORD_ONLY),
+        getattr(module, "keyword_inputs", ())
+        or tuple(one.name for one in named if one.kind is one.KEYWORD_ONLY),
         variadic=any(one.kind is one.VAR_POSITIONAL for one in taken),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -31,6 +32,12 @@ _DATA_DEPENDENT = re.compile(r"[Cc]ould not (guard on|extract specialized intege
 _USER_LINE = re.compile(r'File "([^"]+)", line (\d+), in \w+\n\s*(\S.*)')
 _FIXED_BATCH = re.compile(r"Constraints violated|marked batch as dynamic|specialized.*batch", re.IGNORECASE)
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+#: The modules and the line that a traced node comes from.
+_TRACED_PLACE = re.compile(r"scope: (\S+) # \S*?([^/\s]+:\d+):\d+")
+_WHY = re.compile(
+    r"operator \w+, (.+?)\. Please feel free|because (it is not constant)"
+    r"|operator was (added in version \d+)"
+)
 _OVERLOAD = re.compile(r"^(\w+\.\w+)\.\w+$")
 
 
@@ -77,9 +84,9 @@ def export_failure(error: Exception, model: Prepared, recorded: Recorded, tool: 
         )
     root = _root(error)
     return ConversionFailed(
-        f"{tool} fails with {type(root).__name__}: {_COLOURS.sub('', first_line(root))}",
+        f"{tool} fails with {type(root).__name__}: {_COLOURS.sub('', first_line(root)).rstrip('.')}",
         reason="conversion_failed",
-        remedy="Another way may work: it is tried where there is one",
+        remedy="Simplify what forward() does there, or export the model yourself and give the .onnx",
     )
 
 
@@ -93,15 +100,17 @@ def python_function_failure(recorded: Recorded, tool: str) -> ConversionFailed:
 
 
 def _unsupported(operator: str, words: str, model: Prepared, tool: str) -> ConversionFailed:
-    scope = scope_of(model, operator)
-    place = f", which {scope} uses" if scope else ""
-    if operator.startswith("onnx::"):
-        # One node of many that the exporter makes; the line of the model says more.
-        line = re.search(r"node defined in (\S+?\(\d+\))", words)
-        place = f", defined in {line[1]}" if line else place
-    reason = first_line(Exception(words))
+    traced = _TRACED_PLACE.search(words)
+    if traced is not None:
+        *_, layer = traced[1].split("/")
+        place = f" in {layer.split('::')[-1]} ({layer.split('::')[0].split('.')[-1]}, {traced[2]})"
+    else:
+        scope = scope_of(model, operator)
+        place = f" in {scope}" if scope else ""
+    why = _WHY.search(words)
     return ConversionFailed(
-        f"{tool} does not support the operator {operator}{place}: {reason}",
+        f"{tool} does not support the operator {operator}{place}"
+        + (f": {next(filter(None, why.groups()))}" if why else ""),
         reason="unsupported_operator",
         remedy="Replace it in the model by operators that the format has",
     )
@@ -123,12 +132,12 @@ def scope_of(model: Prepared, operator: str) -> str | None:
     from torch.utils._python_dispatch import TorchDispatchMode
 
     wanted = _OVERLOAD.sub(r"\1", operator).replace("::", ".").rsplit(".", 1)[-1]
-    found: list[str] = []
+    seen: dict[str, str] = {}
     scopes: list[str] = []
 
     def look(name: str) -> None:
-        if name == wanted and scopes:
-            found.append(scopes[-1])
+        if scopes:
+            seen.setdefault(name, scopes[-1])
 
     class Functions(TorchFunctionMode):  # type: ignore[misc]
         """Sees functions before they are taken apart."""
@@ -144,12 +153,14 @@ def scope_of(model: Prepared, operator: str) -> str | None:
             look(func.name().split("::")[-1].split(".")[0])
             return func(*args, **(kwargs or {}))
 
-    try:
-        with _scopes(model.module, scopes), Functions(), Operators():
-            run(model.module, model.inputs)
-    except Exception:  # noqa: BLE001 - this only looks for words to an error that is there already
-        return found[0] if found else None
-    return found[0] if found else None
+    # This only looks for words to an error that is there already: whatever goes wrong, nothing was seen.
+    with contextlib.suppress(Exception), _scopes(model.module, scopes), Functions(), Operators():
+        run(model.module, model.inputs)
+    # Functions and operators go by parts of each other's names: special_bessel_j0 and bessel_j0,
+    # grid_sample and grid_sampler.
+    alike = (name for name in seen if name.endswith(f"_{wanted}") or wanted == f"{name}r")
+    name = wanted if wanted in seen else next(alike, None)
+    return None if name is None else seen[name]
 
 
 @contextmanager

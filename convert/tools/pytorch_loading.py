@@ -30,6 +30,8 @@ _WEIGHT_KEYS = ("state_dict", "model_state_dict", "model", "net")
 _SEED = 0
 #: How torch names what weights_only refuses.
 _REFUSED_GLOBAL = re.compile(r"GLOBAL ([\w.]+)")
+#: Torch's advice goes before it, which is to load the file unsafely.
+_UNPICKLER = re.compile(r"WeightsUnpickler error: (.+)")
 _LACKING_CLASS = re.compile(r"Can't get attribute '(\w+)' on <module '([\w.]+)'")
 #: TorchScript operators that write or read files of their own choice.
 _FILE_OPERATOR = re.compile(r"\b(save|from_file)\(")
@@ -68,13 +70,11 @@ def load_module(source: Source) -> tuple[Module, tuple[Tensor, ...] | None]:
 
 
 def _prepared(module: Module) -> Module:
-    import torch
-
-    if not isinstance(module, torch.fx.GraphModule):
-        # Dropout and batch norm as in use; graphs of exported programs have no such switch any more.
-        module.eval()
+    module.eval()  # dropout and batch norm as in use
     module.float().cpu()
-    return module.requires_grad_(False)
+    for parameter in module.parameters():
+        parameter.requires_grad_(False)
+    return module
 
 
 def _path(source: Source) -> Path:
@@ -121,6 +121,10 @@ def _exported_program(source: Source) -> tuple[Module, tuple[Tensor, ...] | None
     try:
         program = torch.export.load(path)
         module = program.module()
+        # The program itself tells its inputs by their names alone.
+        module.keyword_inputs = tuple(program.example_inputs[1]) if program.example_inputs else ()
+        # Its graph is of one mode, and every exporter sets the mode.
+        module.train = module.eval = lambda *_: module
     except MemoryError:
         raise
     except Exception as error:  # as above
@@ -272,9 +276,10 @@ def _raise_if_code_is_missing(path: Path, error: Exception) -> None:
 
 
 def _invalid(path: Path, error: Exception, what: str) -> InvalidModel:
+    words = _UNPICKLER.search(str(error))
     return InvalidModel(
         f"{path.name} ({path.stat().st_size} bytes) is not a usable {what}: "
-        f"{type(error).__name__}: {first_line(error)}",
+        f"{type(error).__name__}: {words[1] if words else first_line(error).split('. ')[0]}",
         reason="invalid_model",
         remedy="Save the model again and check that the file was copied completely",
     )

@@ -13,6 +13,8 @@ from convert.tools.pytorch_calls import first_line
 
 #: A protobuf holds at most 2 GiB.
 MOST_INLINE_BYTES = 1_900_000_000
+#: The reason of a ConversionFailed: the exporter saw no tensor reach an output.
+NO_INPUTS = "constant_graph"
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,7 @@ def finish(
     import onnx
 
     model = onnx.load(raw)
+    _leave_defaults_out(model.graph)
     if wanted_opset is not None and _opset(model) != wanted_opset:
         model = _converted(model, wanted_opset)
     name_interface(model, interface, warnings)
@@ -75,6 +78,15 @@ def finish(
 
 def _opset(model: Any) -> int:
     return max(int(entry.version) for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
+
+
+def _leave_defaults_out(graph: Any) -> None:
+    """Defaults of opset 18 that the dynamo exporter spells out; ONNX's converter leaves them in 17."""
+    for node in graph.node:
+        kept = [one for one in node.attribute if one.name != "noop_with_empty_axes" or one.i]
+        if len(kept) != len(node.attribute):
+            del node.attribute[:]
+            node.attribute.extend(kept)
 
 
 def _converted(model: Any, wanted: int) -> Any:
@@ -125,7 +137,7 @@ def _put_inputs_back(graph: Any, interface: Interface, warnings: list[str]) -> N
     if not present:
         raise ConversionFailed(
             "the exported graph depends on none of its inputs: what the model does was taken for a constant",
-            reason="conversion_failed",
+            reason=NO_INPUTS,
             remedy="Write forward() with torch functions only: what numpy or Python computes is in no graph",
         )
     complete = []

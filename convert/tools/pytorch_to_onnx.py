@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from convert.tools.exchange import ToolRequest, made, read_request
 from convert.tools.pytorch_calls import first_line, require, run
 from convert.tools.pytorch_failures import Recorded, check_outputs, export_failure, python_function_failure
 from convert.tools.pytorch_model import Prepared, prepare
-from convert.tools.pytorch_onnx_graph import MOST_INLINE_BYTES, Interface, finish, opset_of
+from convert.tools.pytorch_onnx_graph import MOST_INLINE_BYTES, NO_INPUTS, Interface, finish, opset_of
 from convert.tools.pytorch_pooling import exact_pooling
 
 Tensor = Any
@@ -47,6 +48,8 @@ class _Export:
     recorded: Recorded
     #: Names of outputs whose first axis is the batch.
     batched: tuple[str, ...]
+    #: Whether the tracer saw Python code decide or compute, which it keeps as it was once.
+    is_suspect: bool = False
     log: StepLog = field(default_factory=StepLog)
 
     @property
@@ -78,6 +81,8 @@ def by_torchscript(request: dict[str, Any]) -> dict[str, Any]:
         tool = f"torch.onnx's TorchScript exporter (opset {tried})"
         raise export_failure(failures[0][1], export.model, export.recorded, tool) from failures[0][1]
     got = _finish(export)
+    if export.is_suspect:
+        _check_answers(export)
     _warn_of_opset(export, wanted, got, failures[0][1] if failures else None)
     return made(export.log)
 
@@ -159,13 +164,17 @@ def _trace_with(export: _Export, opset: int, mode: Any) -> None:
 
     interface = export.interface
     dynamic = {name: {0: _BATCH} for name in (*interface.input_names, *export.batched)}
+    module = export.model.positional().eval()
+    if export.asked.source.kind == "torchscript":
+        # The exporter takes a script as it is, but does not find its way into one that is a part of a module.
+        module = torch.jit.trace(module, export.model.examples, check_trace=False)
     with (
         export.log.step("torch", f"torch.onnx.export, TorchScript, opset {opset}"),
         _tracer_warnings() as said,
         mode,
     ):
         torch.onnx.export(
-            export.model.positional().eval(),
+            module,
             export.model.examples,
             str(export.raw),
             dynamo=False,
@@ -175,8 +184,7 @@ def _trace_with(export: _Export, opset: int, mode: Any) -> None:
             dynamic_axes=dynamic if export.asked.dynamic_batch else None,
             do_constant_folding=True,
         )
-    if said or export.recorded.python_functions:
-        _check_trace(export, mode)
+    export.is_suspect = bool(said or export.recorded.python_functions)
     export.log.warnings.extend(line for line in said if line not in export.log.warnings)
 
 
@@ -198,19 +206,22 @@ def _tracer_warnings() -> Iterator[list[str]]:
                 said.append(line)
 
 
-def _check_trace(export: _Export, mode: Any) -> None:
-    """Raises ConversionFailed where a trace, which keeps what Python did once, answers other inputs wrong."""
-    import torch
+def _check_answers(export: _Export) -> None:
+    """Raises ConversionFailed where the file answers other inputs than it was traced with in another way."""
+    import numpy as np
 
-    module = export.model.positional().eval()
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")
-        with mode:
-            traced = torch.jit.trace(module, export.model.examples, check_trace=False)
-        for others in _other_inputs(export.model.examples):
-            for own, other in zip(module(*others), traced(*others), strict=True):
-                if own.shape != other.shape or not torch.allclose(own, other, _SAME, _SAME, equal_nan=True):
-                    raise _unfaithful(export)
+    if find_spec("onnxruntime") is None:
+        return  # an environment of the user's; the file is verified again by whoever asked for it
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(export.asked.output), providers=["CPUExecutionProvider"])
+    for others in _other_inputs(export.model.examples):
+        inputs = dict(zip(export.model.inputs, others, strict=True))
+        wanted = [tensor.numpy() for tensor in run(export.model.module, inputs).values()]
+        feed = {name: tensor.numpy() for name, tensor in inputs.items()}
+        for own, got in zip(wanted, session.run(None, feed), strict=True):
+            if own.shape != got.shape or not np.allclose(own, got, _SAME, _SAME, equal_nan=True):
+                raise _unfaithful(export)
 
 
 def _other_inputs(examples: tuple[Tensor, ...]) -> list[tuple[Tensor, ...]]:
@@ -273,7 +284,12 @@ def _is_large(module: Any) -> bool:
 def _finish(export: _Export, wanted: int | None = None) -> int:
     """Writes the file that was asked for, and says its opset."""
     with export.log.step("onnx", "names, checker"):
-        return finish(export.raw, export.asked.output, export.interface, wanted, export.log.warnings)
+        try:
+            return finish(export.raw, export.asked.output, export.interface, wanted, export.log.warnings)
+        except ConversionFailed as error:
+            if error.reason == NO_INPUTS and export.recorded.python_functions:
+                raise python_function_failure(export.recorded, "torch.onnx") from error
+            raise
 
 
 def _warn_of_opset(export: _Export, wanted: int, got: int, why: Exception | None) -> None:

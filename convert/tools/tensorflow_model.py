@@ -77,6 +77,22 @@ def tensorflow_package() -> str:
     return next(name for name in ("tensorflow-cpu", "tensorflow") if any(Distribution.discover(name=name)))
 
 
+def input_specs(network: Network, shapes: Mapping[str, Sequence[int | None] | None]) -> list[Any]:
+    """A tf.TensorSpec for each input in the network's order; None in a shape stays open.
+
+    Raises ConversionFailed `inputs_differ` where `shapes` are of other inputs.
+    """
+    import tensorflow as tf
+
+    names = [tensor.name for tensor in network.inputs]
+    if set(names) != set(shapes):
+        raise ConversionFailed(
+            f"{network.name} has the inputs {', '.join(names)}, given were {', '.join(shapes)}",
+            reason="inputs_differ",
+        )
+    return [tf.TensorSpec(shapes[t.name], t.dtype, name=t.name) for t in network.inputs]
+
+
 def concrete_function(network: Network, shapes: Mapping[str, Sequence[int | None] | None]) -> Any:
     """The tf.function traced for inputs of these shapes, by name; None in a shape stays open.
 
@@ -84,10 +100,7 @@ def concrete_function(network: Network, shapes: Mapping[str, Sequence[int | None
     """
     import tensorflow as tf
 
-    specs = {
-        tensor.name: tf.TensorSpec(shapes[tensor.name], tensor.dtype, name=tensor.name)
-        for tensor in network.inputs
-    }
+    specs = {spec.name: spec for spec in input_specs(network, shapes)}
     try:
         return tf.function(network.call, autograph=False).get_concrete_function(**specs)
     except (ValueError, TypeError, tf.errors.OpError) as error:
@@ -258,13 +271,13 @@ def _saved_network(path: Path) -> Network:
         ) from error
     signature = _signature(path, loaded.signatures)
     specs: dict[str, Any] = signature.structured_input_signature[1]
-    originals = sorted(specs)
+    # A SavedModel keeps no order.
+    originals = sorted(specs, key=_by_number)
     names = plain_names(originals, "input")
 
     def call(**inputs: Any) -> dict[str, Any]:
-        return _named_outputs(
-            signature(**{original: inputs[n] for original, n in zip(originals, names, strict=True)}), []
-        )
+        answer = signature(**{o: inputs[name] for o, name in zip(originals, names, strict=True)})
+        return _named_outputs({name: answer[name] for name in sorted(answer, key=_by_number)}, [])
 
     return Network(
         name=path.name,
@@ -278,6 +291,11 @@ def _saved_network(path: Path) -> Network:
         layers=None,
         bounds={},
     )
+
+
+def _by_number(name: str) -> list[str | int]:
+    """Sorts output_10 after output_9."""
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
 
 
 def _signature(path: Path, signatures: Mapping[str, Any]) -> Any:

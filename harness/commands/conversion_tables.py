@@ -2,46 +2,69 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from harness.commands import console
 from harness.conversion_files import FILE_NAME
 from harness.convert_model import Outcome
 from harness.model_folder import SUMMARY_NAME
+from harness.wanted import Wanted
 from reports.plain_text import plain
 from reports.units import ABSENT, plural, seconds, size
 
 Record = Mapping[str, Any]
 
-#: Room for the tools on a terminal; a log has all of it.
-_CONVERTER_WIDTH = 40
+_FIGURES = ("size", "cosine", "time")
+#: Between columns, and the least of a column that is worth showing.
+_GAP = 2
+_LEAST_WIDTH = 12
+_RUNTIME_STYLES = {
+    "agrees": "{}",
+    "disagrees": "[red]not {}[/]",
+    "refused": "[red]not {}[/]",
+    "not_checked": "[dim]{}?[/]",
+}
 
 
 class ConversionDisplay:
-    """Tells on standard error how it goes."""
+    """Shows on standard error a line as each artifact ends, on a terminal also what is being made."""
 
-    def __init__(self, total: int) -> None:
-        self._total = total
-        self._ended = 0
+    def __init__(self, model: str) -> None:
+        self._model = model
+        self._status = console.err.status("")
 
-    def ended(self, record: Record) -> None:
-        """One artifact is made, or failed."""
-        self._ended += 1
+    def __enter__(self) -> ConversionDisplay:
+        """Begin to draw."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Leave the terminal as it was."""
+        self._status.stop()
+
+    def started(self, wanted: Wanted, number: int, total: int) -> None:
+        """An artifact is being made."""
+        if console.err.is_terminal:
+            words = f"{number}/{total} {_safe(self._model)} · {wanted.word} · {wanted.precision}"
+            self._status.update(words)
+            self._status.start()
+
+    def ended(self, record: Record, number: int, total: int) -> None:
+        """It is made, or failed."""
         what = f"{_safe(record['model'])} · {_safe(record['target'])} · {_precision(record)}"
-        count = f"[dim]{self._ended}/{self._total}[/]"
+        count = f"[dim]{number}/{total}[/]"
         if record["status"] == "ok":
             figures = f"{size(record['bytes'])}  cosine {_cosine(record)}  {seconds(record['seconds'])}"
             console.err.print(f"{count} {what}  [bold]{figures}[/]")
         else:
             failure = record["failure"]
-            console.err.print(
-                f"{count} {what}  [red]failed[/] {_safe(failure['reason'])}: {_safe(failure['message'], 500)}"
-            )
+            reason, message = _safe(failure["reason"]), _safe(failure["message"], 500)
+            console.err.print(f"{count} {what}  [red]failed[/] {reason}: {message}")
 
 
 class FolderDisplay:
@@ -67,23 +90,34 @@ class FolderDisplay:
 
 def show_records(outcome: Outcome, out: Path) -> None:
     """The table of one model's artifacts, warnings and failures below it."""
-    table = Table(box=None, pad_edge=False)
-    for name in ("model", "target", "precision"):
-        table.add_column(name, no_wrap=True)
-    for name in ("size", "cosine", "time"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("runtimes", no_wrap=True)
-    limit = _CONVERTER_WIDTH if console.out.is_terminal else None
-    table.add_column("made by", max_width=limit, no_wrap=limit is not None, overflow="ellipsis")
-    for record in outcome.records:
-        table.add_row(*_row(record))
-    console.out.print(table)
+    rows = [[cell(record) for _, cell in _COLUMNS] for record in outcome.records]
+    console.out.print(_fitted(rows, console.out.width))
     _show_warnings(outcome.records)
     _show_failures(record["failure"] for record in outcome.records if record["failure"])
     if outcome.found:
         found = f"{outcome.found} of {plural(len(outcome.records), 'artifact')}"
         console.out.print(f"\n{found} there already, made from the same things")
     console.out.print(f"\nIn {_safe(str(out))}, described in {_safe(str(out / FILE_NAME))}", soft_wrap=True)
+
+
+def _fitted(rows: Sequence[Sequence[str]], width: int) -> Table:
+    """The table; on a narrow terminal the last columns are cut, or left out where nothing of them is left."""
+    table = Table(box=None, pad_edge=False)
+    for index, (name, _) in enumerate(_COLUMNS):
+        widest = max(len(name), *(Text.from_markup(row[index]).cell_len for row in rows))
+        if width < min(widest, _LEAST_WIDTH):
+            break
+        table.add_column(
+            name,
+            justify="right" if name in _FIGURES else "left",
+            no_wrap=True,
+            overflow="ellipsis",
+            width=min(widest, width),
+        )
+        width -= widest + _GAP
+    for row in rows:
+        table.add_row(*row[: len(table.columns)])
+    return table
 
 
 def show_folder(content: Record, out: Path) -> None:
@@ -116,30 +150,26 @@ def show_folder(content: Record, out: Path) -> None:
     )
 
 
-def _row(record: Record) -> tuple[str, ...]:
-    named = (_safe(record["model"]), _safe(record["target"]), _precision(record))
-    if record["status"] != "ok":
-        return (*named, ABSENT, ABSENT, _seconds(record), "", f"[red]failed: {_reason(record)}[/]")
-    return (
-        *named,
-        size(record["bytes"]),
-        _cosine(record),
-        _seconds(record),
-        _runtimes(record),
-        _safe(record["converter"], 500),
-    )
-
-
 def _show_warnings(records: Iterable[Record]) -> None:
     """Each once, with the artifacts it is about."""
     about: dict[str, list[str]] = {}
     for record in records:
-        for warning in record.get("warnings", ()):
+        for warning in (*record.get("warnings", ()), *_runtime_warnings(record)):
             about.setdefault(warning, []).append(f"{record['target']} {_plain_precision(record)}")
     for warning, artifacts in about.items():
         console.out.print(
             f"[yellow]warning:[/] {_safe(', '.join(artifacts))}: {_safe(warning, 2000)}", soft_wrap=True
         )
+
+
+def _runtime_warnings(record: Record) -> Iterator[str]:
+    """Where an artifact cannot be used, or nobody knows."""
+    for check in record.get("runtimes") or ():
+        runtime = f"{check['runtime']} {check['version'] or ''}".strip()
+        if check["status"] == "not_checked":
+            yield f"not tried in {runtime}: {check['detail']}"
+        elif check["status"] != "agrees":
+            yield f"not for {runtime}, which {check['status']}: {check['detail']}"
 
 
 def _show_failures(failures: Iterable[Record]) -> None:
@@ -161,7 +191,8 @@ def _plain_precision(record: Record) -> str:
 
 def _cosine(record: Record) -> str:
     """The lowest over all outputs."""
-    cosines = [output["cosine"] for output in record["verification"] if output["cosine"] is not None]
+    outputs = record.get("verification", ())
+    cosines = [output["cosine"] for output in outputs if output["cosine"] is not None]
     return f"{min(cosines):.5f}" if cosines else ABSENT
 
 
@@ -174,8 +205,38 @@ def _reason(record: Record) -> str:
 
 
 def _runtimes(record: Record) -> str:
-    """Which runtimes take the artifact, as far as they were asked."""
-    return ABSENT
+    """Runtimes that take the artifact and agree, and those that do not."""
+    checks = record.get("runtimes")
+    if not checks:
+        return ABSENT
+    return ", ".join(_RUNTIME_STYLES[check["status"]].format(_safe(check["runtime"])) for check in checks)
+
+
+def _size(record: Record) -> str:
+    return size(record["bytes"]) if record["status"] == "ok" else ABSENT
+
+
+def _outcome(record: Record) -> str:
+    if record["status"] != "ok":
+        return f"[red]failed: {_reason(record)}[/]"
+    return _runtimes(record)
+
+
+def _converter(record: Record) -> str:
+    return _safe(record.get("converter") or "", 500)
+
+
+#: What cannot be spared first.
+_COLUMNS: tuple[tuple[str, Callable[[Record], str]], ...] = (
+    ("model", lambda record: _safe(record["model"])),
+    ("target", lambda record: _safe(record["target"])),
+    ("precision", _precision),
+    ("size", _size),
+    ("cosine", _cosine),
+    ("time", _seconds),
+    ("runtimes", _outcome),
+    ("made by", _converter),
+)
 
 
 def _safe(text: str, limit: int = 200) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import typer
 
 from convert.base import DEFAULT_TOLERANCE
+from convert.source import Source
 from harness.commands import console
 from harness.commands.asked_model import asked_model
 from harness.commands.conversion_tables import ConversionDisplay, FolderDisplay, show_folder, show_records
@@ -21,8 +22,8 @@ from harness.conversion_records import failure_record
 from harness.convert_model import convert_model
 from harness.errors import BenchError, UsageError
 from harness.model_folder import FolderOrder, convert_folder
-from harness.models import find_models
-from harness.places import workshop
+from harness.models import BenchModel
+from harness.places import toolchains_home, workshop
 from harness.wanted import ConversionOptions, find_wanted, with_own_data
 
 EXIT_FAILED = 3
@@ -174,10 +175,10 @@ def _convert_one(asked: _Asked) -> bool:
     place = workshop(console.note)
     place = replace(place, memory_limit=asked.memory_limit, deadline_s=asked.timeout or place.deadline_s)
     folder = ConversionFolder(asked.out)
-    display = ConversionDisplay(len(wanted))
-    outcome = convert_model(
-        model, wanted, asked.options, folder, place, display.ended, compatibility=asked.compatibility
-    )
+    with ConversionDisplay(model.name) as display:
+        outcome = convert_model(
+            model, wanted, asked.options, folder, place, display, compatibility=asked.compatibility
+        )
     if asked.as_json:
         _print(folder.content())
     else:
@@ -205,6 +206,7 @@ def _convert_folder(asked: _Asked) -> bool:
         trust_pickle=asked.trust_pickle,
         python=asked.python,
         compatibility=asked.compatibility,
+        toolchains=toolchains_home(),
         arguments=_arguments(asked),
         deadline_s=asked.timeout,
         memory_limit=asked.memory_limit,
@@ -220,9 +222,9 @@ def _convert_folder(asked: _Asked) -> bool:
 
 def _check_words(asked: _Asked) -> None:
     """What is wrong for every model is told once, before any is converted."""
-    (digits,) = find_models(["digits"])
-    find_wanted(digits, asked.targets, asked.precisions, asked.io)
-    with_own_data(digits, {}, asked.calibration, trust_pickle=asked.trust_pickle, python=asked.python)
+    any_model = BenchModel("any", {"onnx": Source("onnx", Path("any.onnx"))})
+    find_wanted(any_model, asked.targets, asked.precisions, asked.io)
+    with_own_data(any_model, {}, asked.calibration, trust_pickle=False, python=asked.python)
 
 
 def _arguments(asked: _Asked) -> tuple[str, ...]:

@@ -30,6 +30,7 @@ EPILOG = "Example: bench inspect model.onnx"
 
 #: Operators shown on a terminal; JSON has all.
 _MOST_OPERATORS = 12
+_VERDICT_STYLES = {"loads": "green", "by conversion": "none", "not": "red"}
 
 
 def inspect(
@@ -70,7 +71,7 @@ def inspect(
         if as_json:
             _print({"format_version": 1, "sources": [], "failure": failure_record(error)})
         raise
-    answers = [outlooks(info) for info in infos]
+    answers = [outlooks(info, place) for info in infos]
     if as_json:
         sources = [_content(asked.name, info, answer) for info, answer in zip(infos, answers, strict=True)]
         _print({"format_version": 1, "sources": sources})
@@ -102,19 +103,23 @@ def _show(info: ModelInfo, answers: Sequence[Outlook]) -> None:
     for name, value in _facts(info):
         facts.add_row(name, value)
     console.out.print(facts)
-    table = Table("runtime", "", "can be made for it", "by", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    for name in ("runtime", "takes it", "can be made for it"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("by")
     for answer in answers:
-        verdict = answer.verdict if answer.detail is None else f"{answer.verdict}: {answer.detail}"
-        style = {"loads": "green", "not": "red"}.get(answer.verdict, "")
-        text = escape(plain(verdict, 500))
+        style = _VERDICT_STYLES[answer.verdict]
         table.add_row(
             answer.runtime,
-            f"[{style}]{text}[/]" if style else text,
+            f"[{style}]{answer.verdict}[/]",
             ", ".join(answer.precisions),
             "; else ".join(answer.routes),
         )
     console.out.print()
     console.out.print(table)
+    for answer in answers:
+        if answer.detail is not None:
+            console.out.print(f"{answer.runtime}: {escape(plain(answer.detail, 2000))}", soft_wrap=True)
 
 
 def _facts(info: ModelInfo) -> list[tuple[str, str]]:

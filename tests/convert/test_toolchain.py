@@ -256,7 +256,8 @@ class TestMaking:
         assert caught.value.reason == "toolchain_offline"
         assert str(caught.value) == (
             "the tiny toolchain cannot be fetched, the package index is out of reach: "
-            f"[Errno {errno.ECONNREFUSED}] Connection refused. Connect this computer once and run: bench convert --prepare tiny"
+            f"[Errno {errno.ECONNREFUSED}] Connection refused. "
+            "Connect this computer once and run: bench convert --prepare tiny"
         )
         assert environments(home) == []
 

@@ -29,8 +29,10 @@ def bisenet() -> tuple[nn.Module, tuple[Tensor, ...]]:
 
 
 def _pictures(count: int, side: int) -> Tensor:
-    """Surfaces, light and dark ones, with some noise: in noise alone all images have the same means, and batch
-    norms behind a mean over the image would learn to magnify nothing but rounding.
+    """Surfaces, light and dark ones, with noise.
+
+    In noise alone all images have the same means, and batch norms behind a mean over the image would learn
+    to magnify nothing but rounding.
     """
     surfaces = functional.interpolate(torch.randn(count, 3, 4, 4), side, mode="bicubic")
     return surfaces / 2 + torch.randn(count, 3, 1, 1) / 2 + torch.randn(count, 3, side, side)

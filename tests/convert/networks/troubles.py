@@ -77,6 +77,26 @@ def python_function() -> Example:
     return _after_stem(PythonFunction())
 
 
+class Copied(torch.autograd.Function):
+    """The same values by way of bytes, which nothing can follow."""
+
+    @staticmethod
+    def forward(context: object, x: Tensor) -> Tensor:
+        return torch.frombuffer(bytearray(x.detach().numpy().tobytes()), dtype=x.dtype).reshape(x.shape)
+
+
+class ForeignCode(nn.Module):
+    """A layer beside a shortcut, so that the output depends on the input even where the layer is lost."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + Copied.apply(x)
+
+
+def foreign_code() -> Example:
+    """Half of the output is computed outside of torch."""
+    return _after_stem(ForeignCode())
+
+
 @torch.library.custom_op("edgebench_troubles::fold_back", mutates_args=())
 def fold_back(x: Tensor) -> Tensor:
     """A registered operator that no target knows."""
@@ -112,8 +132,8 @@ def unsupported_operator() -> Example:
     return _after_stem(Bessel())
 
 
-class Unfolded(nn.Module):
-    """Windows of 2 in the last axis; the TorchScript exporter lacks it where sizes are open."""
+class Fourier(nn.Module):
+    """Absolute values of a Fourier transform, which the TorchScript exporter lacks."""
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.fft.rfft2(x).abs()
@@ -121,7 +141,7 @@ class Unfolded(nn.Module):
 
 def fourier() -> Example:
     """A Fourier transform."""
-    return _after_stem(Unfolded())
+    return _after_stem(Fourier())
 
 
 class ChannelOrder(nn.Module):
@@ -243,7 +263,7 @@ def integer_input() -> Example:
     return Embedding(), (torch.tensor([[1, 2, 3]]),)
 
 
-class Unprepared(nn.Module):
+class Sampling(nn.Module):
     """Sampling positions, which ONNX has from opset 16 on."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -254,7 +274,7 @@ class Unprepared(nn.Module):
 
 def grid_sample() -> Example:
     """An operator that only newer opsets have."""
-    return _after_stem(Unprepared())
+    return _after_stem(Sampling())
 
 
 def fails() -> nn.Module:
