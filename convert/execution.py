@@ -57,11 +57,9 @@ def _by_canonical_name(info: ModelInfo, inputs: Mapping[str, NDArray[np.generic]
 
 
 def _onnx(info: ModelInfo) -> Callable[[Arrays], Arrays]:
-    import onnxruntime
+    from convert.onnx_session import precise_session
 
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(str(info.path), options, providers=["CPUExecutionProvider"])
+    session = precise_session(info.path)
     names = [output.name for output in session.get_outputs()]
 
     def infer(feed: Arrays) -> Arrays:

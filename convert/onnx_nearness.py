@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from convert.job import Arrays
+from convert.onnx_session import precise_session
 
 
 def signal_to_noise(
@@ -38,32 +38,13 @@ def signal_to_noise(
 
 
 def _session(path: Path) -> Callable[[Arrays], Arrays]:
-    session = _loaded(path)
+    session = precise_session(path)
     numeric = [output.name for output in session.get_outputs() if output.type != "tensor(string)"]
 
     def infer(sample: Arrays) -> Arrays:
         return dict(zip(numeric, map(np.asarray, session.run(numeric, sample)), strict=True))
 
     return infer
-
-
-def _loaded(path: Path) -> Any:
-    """A session that does not saturate where this processor would: what is judged is the graph."""
-    import onnxruntime
-
-    for precise in ("1", "0"):
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.log_severity_level = 3 + int(precise)  # a failure of the first try is no news
-        options.add_session_config_entry("session.x64quantprecision", precise)
-        try:
-            return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        except Exception:  # its classes share no base
-            # With that option onnxruntime 1.31 trips over some s8 graphs ("Attempt to replace the existing
-            # tensor") that it loads without.
-            if precise == "0":
-                raise
-    raise AssertionError("unreachable")
 
 
 def _energy(expected: NDArray[np.generic], actual: NDArray[np.generic]) -> float:

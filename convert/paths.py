@@ -9,8 +9,8 @@ from convert.errors import ConversionFailed
 from convert.inspection import ModelInfo
 from convert.job import Way
 from convert.source import SourceKind
-from convert.to_onnxruntime import ONNX_TO_ONNXRUNTIME
-from convert.to_tensorrt import ONNX_OPTIMISED, ONNX_TO_TENSORRT
+from convert.to_onnxruntime import ONNX_OPTIMISED, ONNX_TO_ONNXRUNTIME
+from convert.to_tensorrt import ONNX_TO_TENSORRT
 from convert.to_tflite import TFLITE_TO_TFLITE
 
 

@@ -20,9 +20,7 @@ from convert.job import Job, Way
 from convert.onnx_graphs import to_half, used_domains
 from convert.onnx_int8 import Int8Form, to_static_int8
 from convert.onnx_opset import prepared_graph
-from convert.to_onnxruntime import AS_IT_IS, FLOAT16, ONNX_OPTIMISED, SIMPLIFIED
-
-__all__ = ["ONNX_OPTIMISED", "ONNX_TO_TENSORRT", "TENSORRT_INT8"]
+from convert.to_onnxruntime import AS_IT_IS, FLOAT16, SIMPLIFIED
 
 TENSORRT_INT8 = Int8Form(
     "QDQ for TensorRT, s8 symmetric activations, weights s8 per channel",

@@ -13,7 +13,6 @@ from convert.job import Job, Way
 
 _PACKAGE = "ai-edge-quantizer"
 _EVERYWHERE = ".*"
-_CALIBRATION_THREADS = 1
 #: The name given to the signature of a file that has none, as TensorFlow names the only one.
 _SIGNATURE = "serving_default"
 
@@ -57,24 +56,22 @@ def _dynamic(job: Job) -> None:
 
 
 def _static(job: Job) -> None:
-    from ai_edge_quantizer import qtyping, quantizer, recipe
+    from convert.tflite_int8 import quantize_nearest
 
-    with job.log.step(_PACKAGE, "calibrate and quantise: s8 activations and weights"):
-        content, signature = _with_signature(job)
-        tool = quantizer.Quantizer(content, recipe.static_wi8_ai8())
-        for side in (qtyping.TFLOperationName.INPUT, qtyping.TFLOperationName.OUTPUT):
-            tool.update_quantization_recipe(_EVERYWHERE, side, algorithm_key="no_quantize")
-        samples = {signature: list(job.calibration_samples())}
-        statistics = tool.calibrate(samples, num_threads=_CALIBRATION_THREADS)
-        _write(tool, job, statistics)
+    content, signature = _with_signature(job)
+    samples = list(job.calibration_samples())
+    with job.log.step(_PACKAGE, f"calibrate, quantise, and compare with fp32 on {len(samples)} samples"):
+        made = quantize_nearest(content, signature, samples)
+    with job.log.step(_PACKAGE, f"s8 activations and weights per channel; ranges by {made.choice}"):
+        job.output.write_bytes(made.content)
     if job.io == "float":
         return
     from convert.tflite_interface import with_integer_interface
 
     with job.log.step("ai-edge-litert", f"{job.io} in and out"):
         # The quantizer's own integer ends are int8 only, and it keeps data where no other tool finds them.
-        made = with_integer_interface(job.output.read_bytes(), "uint8" if job.io == "uint8" else "int8")
-        job.output.write_bytes(made)
+        integer = with_integer_interface(made.content, "uint8" if job.io == "uint8" else "int8")
+        job.output.write_bytes(integer)
 
 
 def _write(tool: Any, job: Job, statistics: Any = None) -> None:

@@ -90,4 +90,5 @@ TASKS = {
     "tflite-runtime check": "convert.tools.tflite_runtime_check:check",
     "tensorrt parser check": "convert.tools.tensorrt_parser_check:check",
     "onnx to openvino": "convert.tools.onnx_to_openvino:convert",
+    "openvino reference": "convert.tools.onnx_to_openvino:reference",
 }

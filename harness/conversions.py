@@ -24,13 +24,10 @@ from convert.source import Source
 from convert.workshop import Workshop
 from harness.converter_errors import translated
 from harness.errors import BenchError, CaseError, ConversionFailed, UsageError
-from harness.model_sources import nearest_source, preprocessing_of
+from harness.model_sources import EXAMPLE_SHAPED, inspect_at_batch, nearest_source, preprocessing_of
 from harness.models import BenchModel
 from harness.runtime_checks import check_runtimes
 from harness.wanted import ConversionOptions, Wanted
-
-#: Kinds whose inputs have the shapes of the example that they were called with, and no others to tell of.
-_EXAMPLE_SHAPED = ("pytorch", "torchscript", "pt2")
 
 Shape = tuple[int, ...]
 
@@ -130,6 +127,7 @@ class ModelConversion:
             opset=options.opset,
             dynamic_batch=options.dynamic_batch,
             tolerance=options.tolerance,
+            via=options.via,
         )
 
     def _runtimes(self, request: ConversionRequest, artifact: Artifact) -> tuple[RuntimeCheck, ...] | None:
@@ -160,7 +158,7 @@ class ModelConversion:
         info = self._info(source)
         given = self._given(info)
         batch = self._options.batch or 1
-        resolved = resolve_shapes(info, given, 1 if source.kind in _EXAMPLE_SHAPED else batch)
+        resolved = resolve_shapes(info, given, 1 if source.kind in EXAMPLE_SHAPED else batch)
         shapes = resolved.shapes
         if not needs_fixed_batch(info, target):
             # The artifact takes the source's batch sizes, all of them; those asked for must be among them.
@@ -172,7 +170,7 @@ class ModelConversion:
     def _given(self, info: ModelInfo) -> dict[str, Shape]:
         """The shapes that were given for inputs of this model."""
         shapes = dict(self.model.shapes)
-        if info.kind in _EXAMPLE_SHAPED:
+        if info.kind in EXAMPLE_SHAPED:
             # They are in the inspection already, at the batch size asked for.
             return {}
         if not self._options.shared_shapes:
@@ -192,15 +190,16 @@ class ModelConversion:
         return found
 
     def _inspected(self, source: Source) -> ModelInfo:
-        if source.kind not in _EXAMPLE_SHAPED:
+        if source.kind not in EXAMPLE_SHAPED:
             return inspect_source(source, self._workshop, self.model.shapes)
-        info = self._inspected_with(source, self._candidate_shapes())
-        batch = self._options.batch
-        if batch is None or all(tensor.shape[:1] in ((), (batch,)) for tensor in info.inputs):
-            return info
-        # PyTorch takes what it is called with; the network is looked at as it will be called.
-        shapes = {tensor.name: (batch, *_sizes(tensor)[1:]) for tensor in info.inputs}
-        return inspect_source(source, self._workshop, shapes)
+        candidates = self._candidate_shapes()
+        for shapes in candidates[:-1]:
+            try:
+                return inspect_at_batch(source, self._workshop, shapes, self._options.batch)
+            except DataError as error:
+                if error.reason != "unknown_input":
+                    raise
+        return inspect_at_batch(source, self._workshop, candidates[-1], self._options.batch)
 
     def _candidate_shapes(self) -> list[dict[str, Shape]]:
         shapes = dict(self.model.shapes)
@@ -208,15 +207,6 @@ class ModelConversion:
             return [shapes]
         # Which names forward() has is known only by asking.
         return [shapes, *({name: shape} for name, shape in shapes.items()), {}]
-
-    def _inspected_with(self, source: Source, candidates: list[dict[str, Shape]]) -> ModelInfo:
-        for shapes in candidates[:-1]:
-            try:
-                return inspect_source(source, self._workshop, shapes)
-            except DataError as error:
-                if error.reason != "unknown_input":
-                    raise
-        return inspect_source(source, self._workshop, candidates[-1])
 
     def _loaded(self, source: Source, info: ModelInfo, shapes: dict[str, Shape]) -> Examples | None:
         """Real inputs to calibrate on and verify with; the evaluation's own where there are no others."""
@@ -267,11 +257,6 @@ def _fits(shape: Shape, tensor: TensorInfo) -> bool:
         axis == 0 or not isinstance(size, int) or size == shape[axis]
         for axis, size in enumerate(tensor.shape)
     )
-
-
-def _sizes(tensor: TensorInfo) -> Shape:
-    """The sizes of a concrete tensor."""
-    return tuple(size for size in tensor.shape if isinstance(size, int))
 
 
 def _storage_failed(error: OSError, cache: Path) -> CaseError:

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from convert.inspection import ModelInfo, inspect_source
 from convert.preprocessing import Preprocessing
 from convert.source import Source, SourceKind
+from convert.workshop import Workshop
 from harness.errors import UsageError
 from harness.models import BenchModel
 from profiles.model_spec import PreprocessingSpec
+
+#: Kinds whose inputs have the shapes of the example that they were called with, and no others to tell of.
+EXAMPLE_SHAPED = ("pytorch", "torchscript", "pt2")
 
 #: The kinds that serve a format, best first: the fewest steps, then what its converters do best.
 _SERVING: dict[str, tuple[SourceKind, ...]] = {
@@ -19,6 +26,26 @@ def nearest_source(model: BenchModel, target_format: str) -> Source:
     """The source of the model that artifacts of a format (onnx or tflite) are made from."""
     kinds = _SERVING.get(target_format, _SERVING["onnx"])
     return next(model.sources[kind] for kind in kinds if kind in model.sources)
+
+
+def inspect_at_batch(
+    source: Source, workshop: Workshop, shapes: Mapping[str, tuple[int, ...]], batch: int | None
+) -> ModelInfo:
+    """The model of a source; one that takes what it is called with is looked at as it will be called.
+
+    `batch` None keeps the batch size of `shapes` or of the example. Raises what inspect_source does.
+    """
+    info = inspect_source(source, workshop, shapes)
+    if source.kind not in EXAMPLE_SHAPED or batch is None:
+        return info
+    if all(tensor.shape[:1] in ((), (batch,)) for tensor in info.inputs):
+        return info
+    concrete = {
+        tensor.name: tuple(size for size in tensor.shape if isinstance(size, int)) for tensor in info.inputs
+    }
+    return inspect_source(
+        source, workshop, {name: (batch, *shape[1:]) if shape else () for name, shape in concrete.items()}
+    )
 
 
 def preprocessing_of(spec: PreprocessingSpec | None) -> Preprocessing | None:

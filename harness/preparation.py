@@ -22,32 +22,26 @@ from numpy.typing import NDArray
 from convert.arrays import save_arrays
 from convert.check_inputs import check_inputs
 from convert.conversion import Artifact, ConversionRequest, Io, Precision, Target, convert, needs_fixed_batch
-from convert.datasets import Examples, Preprocessing, load_examples
+from convert.datasets import Examples, load_examples
 from convert.errors import DataError, InvalidModel
 from convert.inspection import ModelInfo, TensorInfo, inspect_source
 from convert.interface import TensorMap, as_fed, as_numbers, to_artifact, to_source
+from convert.paths import FORMAT_OF
 from convert.reference import reference_outputs
-from convert.sample_inputs import resolve_shapes
-from convert.source import Source, SourceKind
+from convert.sample_inputs import ResolvedShapes, resolve_shapes
 from convert.workshop import Workshop
 from device_agents.protocol import BlobRef, Dataset, TensorSpec
 from harness.converter_errors import translated
 from harness.errors import ConversionFailed, UsageError
 from harness.link.deployment import Blob
+from harness.model_sources import EXAMPLE_SHAPED, inspect_at_batch, nearest_source, preprocessing_of
 from harness.models import BenchModel
-from profiles.model_spec import PreprocessingSpec
 
 Arrays = Mapping[str, NDArray[np.generic]]
 
 #: How many complete inputs are checked against the fp32 reference, and what all of them may weigh.
 CHECK_EXAMPLES = 8
 CHECK_BYTES = 32 << 20
-
-#: Which source serves a runtime best: the fewest steps first, then what its converters do best.
-_SOURCE_KINDS: dict[str, tuple[SourceKind, ...]] = {
-    "onnxruntime": ("onnx", "pytorch", "pt2", "torchscript", "savedmodel", "keras", "tflite"),
-    "tflite": ("tflite", "keras", "savedmodel", "pytorch", "pt2", "onnx", "torchscript"),
-}
 
 
 @dataclass(frozen=True)
@@ -115,7 +109,7 @@ class Preparation:
         """Everything for one case; raises CaseError with the reason why there is none."""
         if model is None:
             return Workload()
-        if runtime not in _SOURCE_KINDS:
+        if runtime not in FORMAT_OF:
             raise ConversionFailed(
                 f"{runtime}: this version makes no artifacts for it",
                 "choose onnxruntime or tflite",
@@ -123,7 +117,7 @@ class Preparation:
             )
         with translated(model.name):
             material = self._material(_Key(model), runtime, batch_size)
-            artifact = self._artifact(model, material, runtime, precision, batch_size)
+            artifact = self._artifact(model, material, runtime, precision)
             return self._workload(model, material, artifact)
 
     def with_shapes(
@@ -152,19 +146,24 @@ class Preparation:
 
     def _input_names(self, model: BenchModel) -> set[str]:
         try:
-            infos = [self._inspected(source, model.shapes) for source in model.sources.values()]
+            infos = [inspect_source(s, self._workshop, model.shapes) for s in model.sources.values()]
         except (InvalidModel, DataError):
             return set()
         return {name for info in infos for tensor in info.inputs for name in (tensor.name, *tensor.aliases)}
 
-    def _inspected(self, source: Source, shapes: Mapping[str, tuple[int, ...]]) -> ModelInfo:
-        return inspect_source(source, self._workshop, shapes)
+    def _resolved(self, model: BenchModel, runtime: str, batch_size: int) -> tuple[ModelInfo, ResolvedShapes]:
+        """The source that serves a runtime best, and the shapes of its inputs at a batch size."""
+        source = nearest_source(model, FORMAT_OF[runtime])
+        info = inspect_at_batch(source, self._workshop, model.shapes, batch_size)
+        if source.kind in EXAMPLE_SHAPED:
+            # The shapes that were asked for are in the inspection already.
+            return info, ResolvedShapes({tensor.name: _concrete(tensor) for tensor in info.inputs})
+        return info, resolve_shapes(info, model.shapes, batch_size)
 
-    def _artifact(
-        self, model: BenchModel, material: _Material, runtime: str, precision: str, batch_size: int
-    ) -> Artifact:
-        fixed = needs_fixed_batch(material.info, runtime)
-        shapes = resolve_shapes(material.info, model.shapes, batch_size if fixed else 1).shapes
+    def _artifact(self, model: BenchModel, material: _Material, runtime: str, precision: str) -> Artifact:
+        shapes = material.shapes
+        if not needs_fixed_batch(material.info, runtime):
+            shapes = resolve_shapes(material.info, model.shapes, 1).shapes
         return convert(
             ConversionRequest(
                 info=material.info,
@@ -178,28 +177,32 @@ class Preparation:
             self._workshop,
         )
 
-    def _calibration(self, model: BenchModel, info: ModelInfo) -> Examples | None:
+    def _calibration(
+        self, model: BenchModel, info: ModelInfo, shapes: Mapping[str, tuple[int, ...]]
+    ) -> Examples | None:
         """Real inputs for int8 and for checking outputs; the evaluation's own where there are no others."""
         path = model.calibration or model.dataset
         if path is None:
             return None
-        shapes = resolve_shapes(info, model.shapes, 1).shapes
-        return load_examples(path, info, shapes, _preprocessing(model.preprocessing))
+        if info.kind not in EXAMPLE_SHAPED:
+            shapes = resolve_shapes(info, model.shapes, 1).shapes
+        return load_examples(path, info, shapes, preprocessing_of(model.preprocessing))
 
     def _make_material(self, key: _Key, runtime: str, batch_size: int) -> _Material:
         model = key.model
-        info = self._inspected(_source(model, runtime), model.shapes)
-        resolved = resolve_shapes(info, model.shapes, batch_size)
+        info, resolved = self._resolved(model, runtime, batch_size)
         dataset = None
         if model.dataset is not None:
-            dataset = load_examples(model.dataset, info, resolved.shapes, _preprocessing(model.preprocessing))
+            dataset = load_examples(
+                model.dataset, info, resolved.shapes, preprocessing_of(model.preprocessing)
+            )
             if dataset.labels is None:
                 raise DataError(
                     f"the dataset {model.dataset} has no labels, so it gives no accuracy",
                     reason="no_labels",
                     remedy="Add them (an array 'labels', or labels.csv), or give it as --calibration",
                 )
-        calibration = self._calibration(model, info)
+        calibration = self._calibration(model, info, resolved.shapes)
         check = check_inputs(
             info, resolved.shapes, calibration or dataset, _check_count(info, resolved.shapes)
         )
@@ -291,12 +294,12 @@ class _Key:
         return isinstance(other, _Key) and other.model.name == self.model.name
 
 
+def _concrete(tensor: TensorInfo) -> tuple[int, ...]:
+    return tuple(size for size in tensor.shape if isinstance(size, int))
+
+
 def _permuted(shape: tuple[int, ...], permutation: tuple[int, ...] | None) -> tuple[int, ...]:
     return shape if permutation is None else tuple(shape[axis] for axis in permutation)
-
-
-def _source(model: BenchModel, runtime: str) -> Source:
-    return next(model.sources[kind] for kind in _SOURCE_KINDS[runtime] if kind in model.sources)
 
 
 def _notes(model: BenchModel, guessed: Mapping[str, str]) -> Iterator[str]:
@@ -318,29 +321,6 @@ def _fitting(reference: Arrays) -> int:
     examples = min(len(array) for array in reference.values())
     each = sum(array.nbytes for array in reference.values()) / examples
     return max(1, min(examples, int(CHECK_BYTES // max(each, 1))))
-
-
-def _preprocessing(spec: PreprocessingSpec | None) -> Preprocessing | None:
-    if spec is None:
-        return None
-    return Preprocessing(
-        resize=_size(spec.resize),
-        crop=_size(spec.crop),
-        scale=spec.scale,
-        mean=spec.mean,
-        std=spec.std,
-        colour_order=spec.colour_order,
-        layout=spec.layout,
-        interpolation=spec.interpolation,
-    )
-
-
-def _size(numbers: tuple[int, ...] | None) -> int | tuple[int, int] | None:
-    if numbers is None or len(numbers) == 1:
-        return numbers and numbers[0]
-    if len(numbers) == 2:
-        return numbers[0], numbers[1]
-    raise UsageError(f"a size is [side] or [height, width], not {list(numbers)}")
 
 
 def _spec(tensor: TensorInfo, shape: tuple[int, ...] | None) -> TensorSpec:

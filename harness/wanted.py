@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import cast
 
-from convert.base import DEFAULT_TOLERANCE
+from convert.base import DEFAULT_TOLERANCE, Format
 from convert.conversion import Io, Precision, Target
 from convert.paths import WAYS
 from convert.toolchain import TOOLCHAINS, toolchain_key
@@ -51,6 +51,8 @@ class ConversionOptions:
     dynamic_batch: tuple[int, ...] = ()
     opset: int | None = None
     tolerance: float = DEFAULT_TOLERANCE
+    #: Only by way of this format, where there are several ways.
+    via: Format | None = None
     allow_random_calibration: bool = False
     #: Shapes of inputs that the model does not have are for others of the same folder.
     shared_shapes: bool = False

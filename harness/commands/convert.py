@@ -6,11 +6,11 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import typer
 
-from convert.base import DEFAULT_TOLERANCE
+from convert.base import DEFAULT_TOLERANCE, Format
 from convert.source import Source
 from harness.commands import console
 from harness.commands.asked_model import asked_model
@@ -90,6 +90,9 @@ def convert(
     tolerance: float = typer.Option(
         DEFAULT_TOLERANCE, metavar="X", help="Largest difference that an fp32 conversion may make."
     ),
+    via: str | None = typer.Option(
+        None, metavar="onnx", help="To TFLite by way of ONNX, where there is a shorter way too."
+    ),
     factory: str | None = typer.Option(
         None, metavar="P.M:F", help="The function that makes the network for the weights in MODEL."
     ),
@@ -139,6 +142,7 @@ def convert(
                 dynamic_batch=_batches(batch, dynamic_batch),
                 opset=opset,
                 tolerance=tolerance,
+                via=_via(via),
                 allow_random_calibration=allow_random_calibration,
                 shared_shapes=shared_shapes or all_models,
             ),
@@ -239,6 +243,7 @@ def _arguments(asked: _Asked) -> tuple[str, ...]:
         "--batch": options.batch,
         "--dynamic-batch": ",".join(map(str, options.dynamic_batch)) or None,
         "--tolerance": repr(options.tolerance),
+        "--via": options.via,
         "--python": asked.python,
         "--memory-limit": asked.memory_limit,
         "--timeout": asked.timeout,
@@ -262,6 +267,12 @@ def _batches(batch: int | None, dynamic_batch: str | None) -> tuple[int, ...]:
     if found and batch is not None:
         raise UsageError("--batch and --dynamic-batch contradict each other", "give one of them")
     return found
+
+
+def _via(word: str | None) -> Format | None:
+    if word not in (None, "onnx"):
+        raise UsageError(f"--via {word}: there is no such way", "give onnx, or leave it out")
+    return cast("Format | None", word)
 
 
 def _given(name: str, value: Any, example: str) -> Any:

@@ -17,6 +17,7 @@ from convert.conversion import Io
 from harness.campaign import Campaign, CampaignSettings
 from harness.case_records import now
 from harness.commands import console
+from harness.commands.option_values import numbers, shapes, words
 from harness.commands.progress_display import ProgressDisplay
 from harness.commands.results_table import show_results
 from harness.errors import ConfigurationError, UsageError
@@ -114,10 +115,10 @@ def run(
     """
     plan_file = load_plan_file(plan) if plan is not None else PlanFile()
     selection = Selection(
-        runtimes=_words(runtime) or plan_file.runtimes,
-        precisions=_words(precision) or plan_file.precisions,
-        batch_sizes=_numbers("--batch", batch) or plan_file.batch_sizes,
-        num_threads=_numbers("--threads", threads) or plan_file.num_threads,
+        runtimes=words(runtime) or plan_file.runtimes,
+        precisions=words(precision) or plan_file.precisions,
+        batch_sizes=numbers("--batch", batch) or plan_file.batch_sizes,
+        num_threads=numbers("--threads", threads) or plan_file.num_threads,
     )
     check_selection(selection)
     profile = _measurement(measurement or plan_file.measurement)
@@ -127,7 +128,7 @@ def run(
     models = _with_data(
         find_models(model or list(plan_file.models) or [DEMO_MODEL]), dataset, calibration, metric
     )
-    models = preparation.with_shapes(models, _shapes(shape))
+    models = preparation.with_shapes(models, shapes(shape))
     boards = load_boards(device or list(plan_file.devices), inventory)
     planned = cases(list(boards), models, selection)
     if not planned:
@@ -228,32 +229,3 @@ def _io(word: str) -> Io:
     if word not in ("float", "uint8", "int8"):
         raise UsageError(f"--io {word}: no such type", "give float, uint8 or int8")
     return cast("Io", word)
-
-
-def _words(option: str | None) -> tuple[str, ...] | None:
-    return (
-        tuple(dict.fromkeys(word.strip() for word in option.split(",") if word.strip())) if option else None
-    )
-
-
-def _numbers(option: str, text: str | None) -> tuple[int, ...] | None:
-    words = _words(text)
-    if words is None:
-        return None
-    try:
-        return tuple(int(word) for word in words)
-    except ValueError:
-        raise UsageError(f"{option} {text}: not numbers", f"for example {option} 1,4,16") from None
-
-
-def _shapes(options: list[str]) -> dict[str, tuple[int, ...]]:
-    shapes: dict[str, tuple[int, ...]] = {}
-    for option in options:
-        name, found, sizes = option.rpartition("=")
-        try:
-            shapes[name] = tuple(int(size) for size in sizes.split(",")) if sizes else ()
-        except ValueError:
-            found = ""
-        if not found or not name:
-            raise UsageError(f"--shape {option}: not of the form name=1,3,224,224")
-    return shapes

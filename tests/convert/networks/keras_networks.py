@@ -12,8 +12,8 @@ from typing import Any
 
 os.environ["KERAS_BACKEND"] = "tensorflow"
 
-import h5py  # type: ignore[import-not-found, unused-ignore]
-import keras  # type: ignore[import-not-found, unused-ignore]
+import h5py
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -63,7 +63,7 @@ def states() -> Any:
     return keras.Model(given, layers.LSTM(4, return_state=True, name="lstm")(given))
 
 
-class Scale(layers.Layer):  # type: ignore[misc, unused-ignore]
+class Scale(layers.Layer):
     """A layer that no other program has."""
 
     def call(self, inputs: Any) -> Any:
@@ -75,23 +75,23 @@ def on_four(layer: Any) -> Any:
     return keras.Model(given, layer(given))
 
 
-class Functions(tf.Module):  # type: ignore[misc, unused-ignore]
+class Functions(tf.Module):
     """Signatures of SavedModels, each with something about it."""
 
-    @tf.function(input_signature=[tf.TensorSpec((1, 4), tf.float32, name="x")])  # type: ignore[untyped-decorator, unused-ignore]
+    @tf.function(input_signature=[tf.TensorSpec((1, 4), tf.float32, name="x")])
     def python(self, x: Any) -> Any:
         return {"y": tf.py_function(lambda value: value * 2, [x], tf.float32)}
 
-    @tf.function(input_signature=[tf.TensorSpec((1, 4), tf.float32, name="x")])  # type: ignore[untyped-decorator, unused-ignore]
+    @tf.function(input_signature=[tf.TensorSpec((1, 4), tf.float32, name="x")])
     def writes(self, x: Any) -> Any:
         tf.io.write_file("written", tf.constant("by the model"))
         return {"y": x}
 
-    @tf.function(input_signature=[tf.TensorSpec(None, tf.float32, name="x")])  # type: ignore[untyped-decorator, unused-ignore]
+    @tf.function(input_signature=[tf.TensorSpec(None, tf.float32, name="x")])
     def any_rank(self, x: Any) -> Any:
         return {"y": x * 2.0}
 
-    @tf.function(input_signature=[tf.TensorSpec((None, 4), tf.float32, name="x")])  # type: ignore[untyped-decorator, unused-ignore]
+    @tf.function(input_signature=[tf.TensorSpec((None, 4), tf.float32, name="x")])
     def picks(self, x: Any) -> Any:
         return {"y": tf.boolean_mask(x, x[:, 0] > 0)}
 

@@ -285,3 +285,77 @@ def fails() -> nn.Module:
 def no_module() -> int:
     """A factory that makes something else."""
     return 7
+
+
+def not_square_untrained() -> Example:
+    """not_square with other random weights."""
+    made = not_square()
+    for parameter in made[0].parameters():
+        nn.init.normal_(parameter)
+    return made
+
+
+class Scale(nn.Module):
+    """A layer with one weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.scale
+
+
+def wider() -> Example:
+    """Weights of not_square do not fit: other names, other shapes."""
+    made = _after_stem(Scale())
+    made[0].stem.convolution = nn.Conv2d(3, 12, 3, 2, 1)
+    return made
+
+
+def in_place() -> Example:
+    """A layer that overwrites what the one before it answered."""
+    return nn.Sequential(nn.Identity(), nn.ReLU(inplace=True)), (torch.ones(1, 2),)
+
+
+class HarmlessBranch(nn.Module):
+    """A check of the values that no input fails."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.abs().max() < 0:
+            raise ValueError("no absolute value is negative")
+        return x * 2
+
+
+def harmless_branch() -> Example:
+    """Python looks at values, and does the same whatever they are."""
+    return _after_stem(HarmlessBranch())
+
+
+class ImageAndFeatures(nn.Module):
+    """An image beside features of many channels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = Stem()
+
+    def forward(self, image: Tensor, features: Tensor) -> Tensor:
+        return self.stem(image) + features
+
+
+def image_and_features() -> Example:
+    """Inputs of 3 and of 8 channels, not square."""
+    torch.manual_seed(0)
+    return ImageAndFeatures(), (torch.randn(1, 3, 8, 12), torch.randn(1, 8, 4, 6))
+
+
+class OneImageOnly(nn.Module):
+    """A batch size that is written down in forward()."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.reshape(1, 512)
+
+
+def one_image_only() -> Example:
+    """Takes no other batch size."""
+    return _after_stem(OneImageOnly())

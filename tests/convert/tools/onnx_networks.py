@@ -23,11 +23,16 @@ def random_weights(name: str, *shape: int) -> onnx.TensorProto:
     return numpy_helper.from_array(values.astype(np.float32), name)
 
 
-def mobilenet_like(path: Path, height: int | str = 48, width: int | str = 80) -> Path:
+def mobilenet_like(path: Path, height: int | str = 48, width: int | str = 80, *, resize: bool = True) -> Path:
     """images/x (N, 3, H, W) -> /head/mask.0 (N, 5, H, W) and logits:0 (N, 7), opset 17, as exporters name.
 
-    An inverted residual block with hard-swish and squeeze-and-excite, a resize, a classifier.
+    An inverted residual block with hard-swish and squeeze-and-excite, made larger by a resize or by a
+    transposed convolution, and a classifier.
     """
+    how = {"mode": "linear", "coordinate_transformation_mode": "half_pixel"}
+    enlarged = helper.make_node("Resize", ["block", "", "twice"], ["resized"], **how)
+    if not resize:
+        enlarged = helper.make_node("ConvTranspose", ["block", "up"], ["resized"], strides=[2, 2])
     nodes = [
         helper.make_node("Conv", ["images/x", "stem"], ["c0"], pads=[1, 1, 1, 1], strides=[2, 2]),
         helper.make_node("BatchNormalization", ["c0", "scale", "bias", "mean", "variance"], ["n0"]),
@@ -40,13 +45,7 @@ def mobilenet_like(path: Path, height: int | str = 48, width: int | str = 80) ->
         helper.make_node("HardSigmoid", ["s2"], ["gate"], alpha=1 / 6, beta=0.5),
         helper.make_node("Mul", ["d0", "gate"], ["gated"]),
         helper.make_node("Add", ["gated", "h0"], ["block"]),
-        helper.make_node(
-            "Resize",
-            ["block", "", "twice"],
-            ["resized"],
-            mode="linear",
-            coordinate_transformation_mode="half_pixel",
-        ),
+        enlarged,
         helper.make_node("Conv", ["resized", "head"], ["/head/mask.0"]),
         helper.make_node("GlobalAveragePool", ["block"], ["features"]),
         helper.make_node("Flatten", ["features"], ["flat"]),
@@ -60,7 +59,8 @@ def mobilenet_like(path: Path, height: int | str = 48, width: int | str = 80) ->
         random_weights("excite", 8, 4, 1, 1),
         random_weights("head", 5, 8, 1, 1),
         random_weights("dense", 8, 7),
-        numpy_helper.from_array(np.array([1, 1, 2, 2], np.float32), "twice"),
+        *([] if resize else [random_weights("up", 8, 8, 2, 2)]),
+        *([numpy_helper.from_array(np.array([1, 1, 2, 2], np.float32), "twice")] if resize else []),
         *(
             numpy_helper.from_array(random.uniform(0.5, 1.5, 8).astype(np.float32), name)
             for name in ("scale", "bias", "mean", "variance")

@@ -112,7 +112,9 @@ def noise(info: Mapping[str, Any], examples: int = 1, batch: int | None = None) 
     arrays: Arrays = {}
     for tensor in info["inputs"]:
         shape = [batch or tensor["shape"][0], *tensor["shape"][1:]]
-        arrays[tensor["name"]] = random.standard_normal((examples, *shape)).clip(-3, 3).astype(tensor["dtype"])
+        arrays[tensor["name"]] = (
+            random.standard_normal((examples, *shape)).clip(-3, 3).astype(tensor["dtype"])
+        )
     return arrays
 
 
@@ -125,7 +127,7 @@ def run_onnx(path: Path, inputs: Arrays) -> Arrays:
 
 
 def run_tflite(path: Path, inputs: Arrays) -> Arrays:
-    """Outputs (examples, *shape) by the names of the signature; NCHW inputs are given as NHWC where they are."""
+    """Outputs (examples, *shape) by the names of the signature; inputs are NCHW, whatever the file takes."""
     runner = Interpreter(model_path=str(path), num_threads=1).get_signature_runner()
     wanted = {name: tuple(detail["shape"]) for name, detail in runner.get_input_details().items()}
     answers = []

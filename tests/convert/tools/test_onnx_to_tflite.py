@@ -49,7 +49,7 @@ def test_a_log_without_complaints_passes() -> None:
 def test_a_simplifier_that_did_not_run_is_a_failure_although_a_file_was_written() -> None:
     log = (
         "Traceback (most recent call last):\nFileNotFoundError: [Errno 2] No such file: 'onnxsim'\n\n"
-        "WARNING: Failed to optimize the onnx file.\nFloat32 tflite output complete! (made/m_float32.tflite)\n"
+        "WARNING: Failed to optimize the onnx file.\nFloat32 tflite output complete!\n"
     )
     with pytest.raises(ConversionFailed, match=r"broken files: FileNotFoundError.*'onnxsim'") as caught:
         check_log(log, model_of())
@@ -60,7 +60,7 @@ def test_a_simplifier_that_did_not_run_is_a_failure_although_a_file_was_written(
     ("line", "said"),
     [
         (
-            "Custom ops lowered: source=x count=1 onnx_ops=[Det] onnx_nodes=[last]",
+            "Custom ops lowered: onnx_ops=[Det] onnx_nodes=[last]",
             r"operator Det \(node last\)",
         ),
         ("ERROR: Det OP is not yet implemented.", r"operator Det \(node last\)"),
@@ -121,8 +121,10 @@ def test_the_digits_answer_as_in_onnx(onnx2tf: Tool, digits_onnx: ModelInfo, tmp
     shape = (1, *(int(dim) for dim in given.shape[1:] if isinstance(dim, int)))
     images = {given.name: np.random.RandomState(0).uniform(0, 16, (4, *shape)).astype(np.float32)}
     made = onnx2tf.make(digits_onnx.path, {given.name: shape}, ["scores"], tmp_path / "m.tflite")
-    expected, found = run_model(digits_onnx, images)["scores"], run_model(made.info, images)["scores"]
-    assert float(np.abs(found - expected).max()) < 1e-5 * float(np.abs(expected).max())
+    # The network takes channels last as it is; the tool moves its second axis to the end all the same.
+    assert made.info.inputs[0].shape == (1, 8, 1, 8)
+    largest = float(np.abs(run_model(digits_onnx, images)["scores"]).max())
+    assert difference(made, digits_onnx.path, images) < 1e-5 * largest
 
 
 @pytest.mark.processes

@@ -24,7 +24,7 @@ def onnx2torch(workshop: Workshop) -> Tool:
 def test_a_network_that_is_not_square_answers_as_in_onnx_under_its_own_names(
     onnx2torch: Tool, tmp_path: Path
 ) -> None:
-    source = mobilenet_like(tmp_path / "m.onnx")
+    source = mobilenet_like(tmp_path / "m.onnx", resize=False)
     outputs = ["/head/mask.0", "logits:0"]
     made = onnx2torch.make(source, {"images/x": (1, 3, 48, 80)}, outputs, tmp_path / "m.tflite")
     assert made.info.inputs[0].shape == (1, 48, 80, 3)
@@ -38,3 +38,13 @@ def test_an_operator_that_it_lacks_is_named_with_its_node(onnx2torch: Tool, tmp_
     with pytest.raises(ConversionFailed, match=r"operator Det of version 11 \(node determinant\)") as caught:
         onnx2torch.make(source, {"x": (1, 3, 4, 4)}, ["y"], tmp_path / "m.tflite")
     assert caught.value.reason == "unsupported_operator"
+
+
+def test_a_resize_that_pytorch_cannot_trace_is_a_failure_with_its_words(
+    onnx2torch: Tool, tmp_path: Path
+) -> None:
+    source = mobilenet_like(tmp_path / "m.onnx")
+    outputs = ["/head/mask.0", "logits:0"]
+    with pytest.raises(ConversionFailed, match="litert-torch failed: GuardOnDataDependentSymNode") as caught:
+        onnx2torch.make(source, {"images/x": (1, 3, 48, 80)}, outputs, tmp_path / "m.tflite")
+    assert caught.value.reason == "conversion_failed"

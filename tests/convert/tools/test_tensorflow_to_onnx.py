@@ -14,7 +14,7 @@ from convert.inspection import ModelInfo
 from convert.workshop import Workshop
 from tests.convert.tools.tool_runs import Arrays, Made, Tool, largest_difference
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, pytest.mark.usefixtures("toolchains")]
 
 IMAGE = {"image": (1, 48, 80, 3)}
 

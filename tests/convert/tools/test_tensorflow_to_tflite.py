@@ -23,7 +23,7 @@ from tests.convert.tools.tool_runs import (
     tensorflow_answers,
 )
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, pytest.mark.usefixtures("toolchains")]
 
 IMAGE = {"image": (1, 48, 80, 3)}
 Converted = Callable[..., Made]
