@@ -107,9 +107,10 @@ def _external_data(model: onnx.ModelProto, path: Path) -> dict[str, int]:
             )
         size = file.stat().st_size if file.is_file() else None
         if size is None or size < least:
-            found = "which is missing" if size is None else f"which has {size} bytes and needs {least}"
+            found = "which is missing" if size is None else f"which has {size:,} bytes"
             raise InvalidModel(
-                f"{path.name} takes weights from {location!r}, {found}",
+                f"{path.name} ({path.stat().st_size:,} bytes) holds the graph alone: "
+                f"it takes {least:,} bytes of weights from {location!r}, {found}",
                 reason="external_data_missing",
                 remedy=f"Put the complete {location} beside {path.name}",
             )

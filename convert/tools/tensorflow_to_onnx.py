@@ -12,7 +12,7 @@ from convert.errors import ConversionFailed, ConvertError
 from convert.steps import StepLog
 from convert.tools.exchange import ToolRequest, made, read_request
 from convert.tools.onnx_names import nodes, rename_values
-from convert.tools.tensorflow_model import Network, input_specs, load_network
+from convert.tools.tensorflow_network import Network, input_specs, load_network
 from convert.tools.tflite_batch import refuse_dynamic_batch
 
 _PACKAGE = "tf2onnx"

@@ -15,7 +15,7 @@ import numpy as np
 from convert.errors import ConversionFailed
 from convert.steps import StepLog
 from convert.tools.exchange import Arrays, ToolRequest, made, read_request
-from convert.tools.tensorflow_model import (
+from convert.tools.tensorflow_network import (
     Network,
     concrete_function,
     function_operators,

@@ -78,7 +78,9 @@ def test_a_graph_without_its_data_file_is_named_with_it(inspect: Any, place: Pat
     (place / "weights.bin").unlink()
     status, _, err = inspect("net.onnx")
     assert status == 3
-    assert "weights from 'weights.bin', which is missing" in err
+    size = (place / "net.onnx").stat().st_size
+    assert f"net.onnx ({size} bytes) holds the graph alone" in err
+    assert "it takes 864 bytes of weights from 'weights.bin', which is missing" in err
     assert "remedy: Put the complete weights.bin beside net.onnx" in err
 
 

@@ -13,7 +13,7 @@ from convert.errors import ConvertError, InvalidModel
 from convert.inspection import inspect_source
 from convert.source import Source, find_source
 from convert.tools.keras_file import load_keras_model
-from convert.tools.tensorflow_model import plain_names
+from convert.tools.tensorflow_network import plain_names
 from convert.workshop import Workshop
 from tests.convert.tools.tool_runs import Arrays, tensorflow_answers
 
