@@ -7,7 +7,7 @@ goes through another format uses that one's base, so every hop is verified on it
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -20,7 +20,7 @@ from convert.inspection import ModelInfo, info_from_json
 from convert.interface import TensorMap, composed, identity, maps_from_json
 from convert.reference import reference_outputs
 from convert.sample_inputs import seeded_inputs
-from convert.source import Source, source_to_json
+from convert.source import RUNTIME_KINDS, Source, source_to_json
 from convert.steps import Step
 from convert.toolchain import toolchain_key
 from convert.verification import OutputAgreement
@@ -29,7 +29,7 @@ from convert.workshop import Workshop
 Format = Literal["onnx", "tflite"]
 
 #: Raised whenever the same tools would now make another base, or entries hold something else.
-_BASE_VERSION = 1
+_BASE_VERSION = 2
 #: Largest difference that fp32 may make, relative to the largest value of an output that exceeds 1.
 DEFAULT_TOLERANCE = 1e-5
 _CHECK_EXAMPLES = 4
@@ -203,14 +203,14 @@ def _attempt(request: BaseRequest, route: Route, workshop: Workshop, folder: Pat
     )
     if route.through is not None:
         start = base_model(replace(request, format=route.through, via=None, skip=0), workshop)
-    shapes = _shapes_through(request.shapes, start)
+    shapes = shapes_through(request.shapes, start.inputs)
     checks = seeded_inputs(start.info, shapes, _CHECK_EXAMPLES)
     reference = reference_outputs(start.info, checks, workshop)
     folder.mkdir()
     with tempfile.TemporaryDirectory(prefix="work-", dir=folder) as work:
         output = folder / f"model.{request.format}"
         asked = {
-            "source": source_to_json(start.info.source or Source(start.info.kind, start.info.path)),
+            "source": source_to_json(source_of(start.info)),
             "inputs": [
                 {"name": tensor.name, "shape": list(shapes[tensor.name]), "dtype": tensor.dtype}
                 for tensor in start.info.inputs
@@ -255,14 +255,24 @@ def _attempt(request: BaseRequest, route: Route, workshop: Workshop, folder: Pat
     }
 
 
-def _shapes_through(shapes: Mapping[str, tuple[int, ...]], start: Base) -> dict[str, tuple[int, ...]]:
-    """The wanted shapes in the names and layout of what the route starts from."""
+def shapes_through(
+    shapes: Mapping[str, tuple[int, ...]], maps: Sequence[TensorMap]
+) -> dict[str, tuple[int, ...]]:
+    """Shapes of a source's inputs in the names and layout of what was made from it."""
     return {
         entry.name: tuple(shapes[entry.source][axis] for axis in entry.permutation)
         if entry.permutation
         else shapes[entry.source]
-        for entry in start.inputs
+        for entry in maps
     }
+
+
+def source_of(info: ModelInfo) -> Source:
+    """How a tool reads a model, also one that was made on the way."""
+    if info.source is not None:
+        return info.source
+    assert info.kind in RUNTIME_KINDS
+    return Source("tflite" if info.kind == "tflite" else "onnx", info.path)
 
 
 def _described(route: Route, made: Mapping[str, Any]) -> str:

@@ -31,7 +31,7 @@ _PACKAGES = {
     "tflite": ("ai-edge-litert", "ai-edge-quantizer"),
 }
 
-Target = Literal["onnxruntime", "onnx-optimized", "tensorrt", "tflite"]
+Target = Literal["onnxruntime", "onnx-optimized", "tensorrt", "tflite", "openvino"]
 Precision = Literal["fp32", "fp16", "int8", "int8-dynamic"]
 Io = Literal["float", "int8", "uint8"]
 

@@ -59,7 +59,8 @@ class ModelFile:
 class ModelInfo:
     """A model that a runtime of this host, or the framework it was written in, has loaded."""
 
-    kind: SourceKind
+    #: An artifact can be of a kind that no source has.
+    kind: SourceKind | Literal["openvino"]
     #: Of a factory without weights, its name as a path.
     path: Path
     #: The file's own digest; with external data, the digest of all names and digests.
@@ -142,7 +143,7 @@ def info_from_inspection(content: Mapping[str, Any], path: Path, main: ModelFile
     """The ModelInfo of what the worker found in the file at `path`; digests of its files are taken now."""
     main = main or _model_file(path.name, path)
     external = tuple(_model_file(name, path.parent / name) for name in content["external_data"])
-    return _info(content, path, _combined_sha256(main, external), (main, *external))
+    return _info(content, path, combined_sha256(main, external), (main, *external))
 
 
 def info_from_json(content: Mapping[str, Any], path: Path) -> ModelInfo:
@@ -219,7 +220,8 @@ def _model_file(name: str, path: Path) -> ModelFile:
         ) from error
 
 
-def _combined_sha256(main: ModelFile, external: tuple[ModelFile, ...]) -> str:
+def combined_sha256(main: ModelFile, external: tuple[ModelFile, ...]) -> str:
+    """Digest of a model: its file's own, or that of all names and digests."""
     if not external:
         return main.sha256
     lines = [main.sha256, *(f"{file.name}\0{file.sha256}" for file in external)]

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from convert.arrays import save_arrays
-from convert.base import Base, base_model
+from convert.base import Base, base_model, shapes_through, source_of
 from convert.calibration import Calibration, calibration_samples
 from convert.check_inputs import check_inputs, other_shapes
 from convert.errors import ConvertError
 from convert.inspection import ModelInfo, info_to_json
 from convert.interface import Arrays, maps_to_json, to_artifact
+from convert.paths import ToolWay, find_ways
 from convert.reference import reference_outputs
 from convert.sample_inputs import seeded_inputs
 from convert.source import source_to_json
@@ -22,7 +23,6 @@ from convert.workshop import Workshop
 
 if TYPE_CHECKING:
     from convert.conversion import ConversionRequest
-    from convert.paths import ToolWay
 
 _WIDE_EXAMPLES = 2
 
@@ -85,7 +85,7 @@ class _Making:
         with tempfile.TemporaryDirectory(prefix="exchange-", dir=self.folder) as exchange:
             place = Path(exchange)
             content = self._content(base, place)
-            reply = self._by_tools(content, place) or self._by_ways(base, content)
+            reply = self._by_tools(base, content, place) or self._by_ways(base, content)
         source_names = {entry.name: entry.source for entry in base.outputs}
         for output in reply["agreement"]:
             output["name"] = source_names.get(output["name"], output["name"])
@@ -133,46 +133,68 @@ class _Making:
             "warnings": [*base.warnings, *reply["warnings"]],
         }
 
-    def _by_tools(self, content: dict[str, Any], place: Path) -> dict[str, Any] | None:
-        """None if there are no such tools, or none of them made a file that agrees."""
+    def _by_tools(self, base: Base, content: dict[str, Any], place: Path) -> dict[str, Any] | None:
+        """None if there are no such tools, or all of them failed and there are ways beside them."""
+        ways = find_ways(self.request.info, self.request.target, self.request.precision)
         for tool in self.tools:
             try:
-                return self._by_tool(tool, content, place)
+                return self._by_tool(tool, base, content, place)
             except ConvertError as error:
+                if tool is self.tools[-1] and not ways:
+                    raise
                 self.warnings.append(f"{tool.description} failed: {error.message}")
         return None
 
-    def _by_tool(self, tool: ToolWay, content: dict[str, Any], place: Path) -> dict[str, Any]:
-        """Made by a tool from the source itself, and verified like everything else."""
-        info = self.request.info
-        assert info.source is not None
-        output = self.folder / "result" / f"model.{content['info']['kind']}"
+    def _by_tool(self, tool: ToolWay, base: Base, content: dict[str, Any], place: Path) -> dict[str, Any]:
+        """Made by a tool, and verified like everything else."""
+        start = base.info if tool.from_base else self.request.info
+        source = source_of(start)
+        output = self.folder / "result" / f"model{tool.suffix or '.' + content['info']['kind']}"
         output.parent.mkdir(exist_ok=True)
         with tempfile.TemporaryDirectory(dir=place) as work:
             asked = {
-                "source": source_to_json(info.source),
-                "inputs": _concrete(info, self.request),
-                "outputs": [tensor.name for tensor in info.outputs],
+                "source": source_to_json(source),
+                "inputs": _concrete(start, self._shapes(base) if tool.from_base else self.request.shapes),
+                "outputs": [tensor.name for tensor in start.outputs],
                 "output": str(output),
                 "work": work,
                 "precision": self.request.precision,
                 "io": self.request.io,
                 "calibration": None if self.samples is None else _saved(place / "samples.npz", self.samples),
             }
-            made = self.workshop.run(tool.task, asked, toolchain=tool.toolchain, python=info.source.python)
-        verified = self.workshop.run("verification", {**content, "made": str(output)})
+            made = self.workshop.run(tool.task, asked, toolchain=tool.toolchain, python=source.python)
+        task = {**content, "made": str(output)}
+        if tool.reference is not None:
+            task["answers"] = self._answers(tool, output, content, place)
+        verified = self.workshop.run("verification", task)
         versions = dict.fromkeys(f"{step['tool']} {step['version']}" for step in made["steps"])
+        described = f"{tool.description} [{', '.join(versions)}]"
+        if tool.from_base:
+            described = ", ".join(part for part in (base.converter, described) if part)
+            made["steps"] = [*(asdict(step) for step in base.steps), *made["steps"]]
         return {
             **verified,
-            "converter": f"{tool.description} [{', '.join(versions)}]",
+            "converter": described,
             "steps": [*made["steps"], *verified["steps"]],
             "warnings": [*made["warnings"], *verified["warnings"]],
         }
 
+    def _answers(self, tool: ToolWay, output: Path, content: dict[str, Any], place: Path) -> list[Any]:
+        """What a model that only its toolchain can run answers to the checks."""
+        answers = place / "answers.npz"
+        file, names = content["checks"]
+        asked = {"model": str(output), "inputs": file, "names": names, "outputs": str(answers)}
+        reply = self.workshop.run(str(tool.reference), asked, toolchain=tool.toolchain)
+        return [str(answers), reply["names"]]
 
-def _concrete(info: ModelInfo, request: ConversionRequest) -> list[dict[str, Any]]:
+    def _shapes(self, base: Base) -> dict[str, tuple[int, ...]]:
+        """The request's shapes in the base's names and layout."""
+        return shapes_through(self.request.shapes, base.inputs)
+
+
+def _concrete(info: ModelInfo, shapes: Mapping[str, tuple[int, ...]]) -> list[dict[str, Any]]:
     return [
-        {"name": tensor.name, "shape": list(request.shapes[tensor.name]), "dtype": tensor.dtype}
+        {"name": tensor.name, "shape": list(shapes[tensor.name]), "dtype": tensor.dtype}
         for tensor in info.inputs
     ]
 

@@ -16,12 +16,17 @@ from convert.to_tflite import TFLITE_TO_TFLITE
 
 @dataclass(frozen=True)
 class ToolWay:
-    """A way that a tool of a toolchain goes, from the source itself."""
+    """A way that a tool of a toolchain goes, from the source itself or from its base."""
 
     task: str
     toolchain: str
     description: str
     needs_calibration: bool = False
+    from_base: bool = False
+    #: The suffix of what it writes, where that is not the format's; such a file only its toolchain can run,
+    #: by the task `reference`.
+    suffix: str | None = None
+    reference: str | None = None
 
 
 #: What a target's artifacts are made from.
@@ -30,6 +35,7 @@ FORMAT_OF: dict[str, Format] = {
     "onnx-optimized": "onnx",
     "tensorrt": "onnx",
     "tflite": "tflite",
+    "openvino": "onnx",
 }
 
 #: Target -> precision -> ways from a base of the target's format. A new target is one file and one row.
@@ -38,6 +44,8 @@ WAYS: dict[str, dict[str, tuple[Way, ...]]] = {
     "onnx-optimized": ONNX_OPTIMISED,
     "tensorrt": ONNX_TO_TENSORRT,
     "tflite": TFLITE_TO_TFLITE,
+    # by a tool alone
+    "openvino": {"fp32": (), "fp16": ()},
 }
 
 
@@ -50,6 +58,17 @@ _TFLITE_CONVERTER = {
     "int8": _tflite_converter("full integer, representative dataset", calibrated=True),
     "int8-dynamic": _tflite_converter("dynamic range"),
 }
+
+_OPENVINO = ToolWay(
+    "onnx to openvino",
+    "openvino",
+    "openvino.convert_model",
+    from_base=True,
+    suffix=".xml",
+    reference="openvino reference",
+)
+#: Target -> tools that make it from the base, whatever the source.
+BASE_TOOLS: dict[str, tuple[ToolWay, ...]] = {"openvino": (_OPENVINO,)}
 
 #: (source kind, target) -> precision -> tools that make it from the source, tried before the ways.
 TOOL_WAYS: dict[tuple[SourceKind, str], dict[str, tuple[ToolWay, ...]]] = {
@@ -79,7 +98,7 @@ def find_ways(info: ModelInfo, target: str, precision: str) -> tuple[Way, ...]:
         )
     if info.precision == "fp32":
         return table[precision]
-    if info.precision == precision and info.kind == FORMAT_OF[target]:
+    if info.precision == precision and table["fp32"] and info.kind == FORMAT_OF[target]:
         # A file that has the precision already runs untouched; that is the last way to fp32.
         return table["fp32"][-1:]
     raise ConversionFailed(
@@ -90,5 +109,8 @@ def find_ways(info: ModelInfo, target: str, precision: str) -> tuple[Way, ...]:
 
 
 def find_tools(info: ModelInfo, target: str, precision: str) -> tuple[ToolWay, ...]:
-    """The tools that make the artifact from the source itself; tried first."""
-    return TOOL_WAYS.get((info.kind, target), {}).get(precision, ())
+    """The tools that make the artifact, tried before the ways."""
+    if target in BASE_TOOLS:
+        return BASE_TOOLS[target]
+    kind = info.kind
+    return () if kind == "openvino" else TOOL_WAYS.get((kind, target), {}).get(precision, ())

@@ -177,7 +177,10 @@ class ConversionFolder:
         main = place.with_suffix("") / place.name if len(artifact.files) > 1 else place
         # The main file refers to the others by these names.
         copies = [(main, artifact.files[0].path)]
-        copies += [(_inside(main.parent, file.name), file.path) for file in artifact.files[1:]]
+        for file in artifact.files[1:]:
+            # OpenVINO looks for weights that are called like the model.
+            name = f"{main.stem}{file.path.suffix}" if artifact.target == "openvino" else file.name
+            copies.append((_inside(main.parent, name), file.path))
         ours = self._own_files()
         for target, source in copies:
             self._refuse_foreign(target, ours)

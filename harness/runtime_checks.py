@@ -30,6 +30,9 @@ def check_runtimes(
     if artifact.target in ("onnxruntime", "onnx-optimized"):
         its_version = version("onnxruntime")
         return (RuntimeCheck("onnxruntime", its_version, "agrees", "verified as it was made"),)
+    if artifact.target == "openvino":
+        tool = next(step for step in artifact.steps if step.tool == "openvino")
+        return (RuntimeCheck("openvino", tool.version, "agrees", "verified as it was made"),)
     if artifact.target == "tflite":
         checks = check_inputs(request.info, request.shapes, request.calibration)
         inputs = as_fed(to_artifact(checks, artifact.inputs), artifact.info.inputs)

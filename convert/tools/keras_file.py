@@ -21,15 +21,21 @@ _UNKNOWN_OBJECT = re.compile(r"(?:Unknown|Could not locate) \w+:? '([\w.>]+)'")
 _CODE_REFUSED = re.compile(r"arbitrary code execution|enable_unsafe_deserialization")
 
 
-def load_keras_model(path: Path, *, trust_code: bool) -> Any:
-    """The keras.Model of the file, not compiled.
+def check_keras_file(path: Path, *, trust_code: bool) -> None:
+    """Looks into a file before anything of it is loaded; needs no framework.
 
-    Raises InvalidModel: invalid_model, weights_only, code_untrusted, unsafe_archive, unsafe_external_data,
-    custom_op, not_built.
+    Raises InvalidModel: invalid_model, weights_only, code_untrusted, unsafe_archive, unsafe_external_data.
     """
     config = _archive_config(path) if zipfile.is_zipfile(path) else _hdf5_config(path)
     if not trust_code and any(_is_code(entry) for entry in _entries(config)):
         raise _untrusted(path)
+
+
+def load_keras_model(path: Path, *, trust_code: bool) -> Any:
+    """The keras.Model of a file that check_keras_file has passed, not compiled.
+
+    Raises InvalidModel: invalid_model, code_untrusted, custom_op, not_built.
+    """
     # A user's own choice of framework and layouts must not change what a file means.
     os.environ["KERAS_BACKEND"] = "tensorflow"
     os.environ["KERAS_HOME"] = f"{os.devnull}/keras"

@@ -14,6 +14,7 @@ from convert.tools.exchange import InputShape, made, read_request
 from convert.tools.pytorch_calls import require
 from convert.tools.pytorch_failures import Recorded, check_outputs, export_failure
 from convert.tools.pytorch_model import Prepared, prepare
+from convert.tools.tflite_names import with_short_names
 from convert.tools.tflite_signature import rename_signature, signature_names
 
 #: Grey, colour, colour with transparency: the channels of an image.
@@ -43,7 +44,7 @@ def by_litert_torch(request: dict[str, Any]) -> dict[str, Any]:
     with log.step("litert-torch", _told(asked.inputs, images)):
         unnamed = asked.work / "unnamed.tflite"
         _convert(model, recorded, images, unnamed)
-        content = unnamed.read_bytes()
+        content = with_short_names(unnamed.read_bytes())
         asked.output.write_bytes(_named(content, [one.name for one in asked.inputs], asked.outputs))
     return made(log)
 

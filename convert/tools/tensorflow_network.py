@@ -16,7 +16,7 @@ from typing import Any
 
 from convert.errors import ConversionFailed, InvalidModel
 from convert.source import Source
-from convert.tools.keras_file import load_keras_model
+from convert.tools.keras_file import check_keras_file, load_keras_model
 
 Shape = tuple[int | None, ...]
 
@@ -59,6 +59,9 @@ class Network:
 def load_network(source: Source) -> Network:
     """The model of a Keras file or SavedModel folder; raises InvalidModel."""
     assert source.path is not None
+    if source.kind == "keras":
+        # Before TensorFlow is: what is wrong with a file is told at once.
+        check_keras_file(source.path, trust_code=source.trust_pickle)
     _one_thread()
     if source.kind == "keras":
         return _keras_network(source.path, load_keras_model(source.path, trust_code=source.trust_pickle))

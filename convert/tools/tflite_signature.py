@@ -16,7 +16,7 @@ def signature_names(content: bytes) -> tuple[list[str], list[str]]:
 
     Raises ConversionFailed `conversion_failed` for a file with none or several.
     """
-    signature = _signature(_model(content))
+    signature = _signature(unpacked_model(content))
     inputs, outputs = ([entry.name.decode("utf-8") for entry in side] for side in _sides(signature))
     return inputs, outputs
 
@@ -26,9 +26,7 @@ def rename_signature(content: bytes, inputs: Sequence[str], outputs: Sequence[st
 
     Raises ConversionFailed `conversion_failed` where the signature has other counts.
     """
-    import flatbuffers  # type: ignore[import-untyped]
-
-    model = _model(content)
+    model = unpacked_model(content)
     for side, names in zip(_sides(_signature(model)), (inputs, outputs), strict=True):
         if len(side) != len(names):
             found = ", ".join(entry.name.decode("utf-8") for entry in side)
@@ -38,13 +36,21 @@ def rename_signature(content: bytes, inputs: Sequence[str], outputs: Sequence[st
             )
         for entry, name in zip(side, names, strict=True):
             entry.name = name.encode("utf-8")
+    return packed_model(model, content)
+
+
+def packed_model(model: Any, content: bytes) -> bytes:
+    """The file of a model that unpacked_model read from `content`, all data inside the flatbuffer."""
+    import flatbuffers  # type: ignore[import-untyped]
+
     _inline(model, content)
     builder = flatbuffers.Builder(len(content) + _BYTES_MORE_THAN_CONTENT)
     builder.Finish(model.Pack(builder), file_identifier=_IDENTIFIER)
     return bytes(builder.Output())
 
 
-def _model(content: bytes) -> Any:
+def unpacked_model(content: bytes) -> Any:
+    """The model of a TFLite file, to be changed and packed again."""
     from ai_edge_litert import schema_py_generated as schema
 
     return schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))

@@ -12,7 +12,7 @@ import pytest
 from convert.errors import ConvertError, InvalidModel
 from convert.inspection import inspect_source
 from convert.source import Source, find_source
-from convert.tools.keras_file import load_keras_model
+from convert.tools.keras_file import check_keras_file
 from convert.tools.tensorflow_network import plain_names
 from convert.workshop import Workshop
 from tests.convert.tools.tool_runs import Arrays, tensorflow_answers
@@ -46,20 +46,20 @@ def test_names_become_plain_and_stay_different() -> None:
 def test_an_archive_whose_entry_leads_out_of_it_is_refused(tmp_path: Path, name: str) -> None:
     path = archive(tmp_path / "model.keras", **{"config.json": "{}", name: "x"})
     with pytest.raises(InvalidModel, match="leads out of its folder") as caught:
-        load_keras_model(path, trust_code=True)
+        check_keras_file(path, trust_code=True)
     assert caught.value.reason == "unsafe_archive"
 
 
 def test_an_archive_that_is_no_model_says_what_it_holds(tmp_path: Path) -> None:
     with pytest.raises(InvalidModel, match=r"without config\.json, it holds readme") as caught:
-        load_keras_model(archive(tmp_path / "model.keras", readme="x"), trust_code=False)
+        check_keras_file(archive(tmp_path / "model.keras", readme="x"), trust_code=False)
     assert caught.value.reason == "invalid_model"
 
 
 def test_a_file_of_any_other_kind_is_named_as_none_of_keras(tmp_path: Path) -> None:
     (tmp_path / "model.h5").write_bytes(b"<html>404</html>")
     with pytest.raises(InvalidModel, match=r"model\.h5 \(16 bytes\).*neither a \.keras archive nor an HDF5"):
-        load_keras_model(tmp_path / "model.h5", trust_code=False)
+        check_keras_file(tmp_path / "model.h5", trust_code=False)
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_code_is_found_in_a_description_before_any_of_it_is_loaded(tmp_path: Pat
     layer = f'{{"class_name": "Lambda", "config": {{"function": {function}}}}}'
     config = f'{{"config": {{"layers": [{{"config": {{"layer": {layer}}}}}]}}}}'
     with pytest.raises(InvalidModel, match="Python code in a Lambda layer") as caught:
-        load_keras_model(archive(tmp_path / "model.keras", **{"config.json": config}), trust_code=False)
+        check_keras_file(archive(tmp_path / "model.keras", **{"config.json": config}), trust_code=False)
     assert caught.value.reason == "code_untrusted"
 
 
