@@ -50,6 +50,7 @@ _TORCHSCRIPT = Route("pytorch to onnx (TorchScript)", "torch", "torch.onnx (Torc
 _DYNAMO = Route("pytorch to onnx (dynamo)", "torch", "torch.onnx (dynamo exporter)")
 _ONNX2TF = Route("onnx to tflite", "onnx2tf", "onnx2tf (flatbuffer_direct)")
 _ONNX2TF_TENSORFLOW = Route("onnx to tflite (TensorFlow)", "onnx2tf-tensorflow", "onnx2tf (tf_converter)")
+_ONNX2TORCH = Route("onnx to tflite (PyTorch)", "torch", "onnx2torch, litert-torch")
 _TFLITE_CONVERTER = Route("tensorflow to tflite", "tensorflow", "tf.lite.TFLiteConverter")
 _TF2ONNX = Route("tensorflow to onnx", "tensorflow", "tf2onnx")
 _TFLITE_TF2ONNX = Route("tflite to onnx", "tensorflow", "tf2onnx")
@@ -70,7 +71,7 @@ ROUTES: dict[tuple[str, str], tuple[Route, ...]] = {
     ("savedmodel", "tflite"): (_TFLITE_CONVERTER,),
     ("keras", "onnx"): (_TF2ONNX,),
     ("savedmodel", "onnx"): (_TF2ONNX,),
-    ("onnx", "tflite"): (_ONNX2TF, _ONNX2TF_TENSORFLOW),
+    ("onnx", "tflite"): (_ONNX2TF, _ONNX2TF_TENSORFLOW, _ONNX2TORCH),
     ("tflite", "onnx"): (_TFLITE_TF2ONNX,),
 }
 

@@ -11,16 +11,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Literal
 
-import flatbuffers  # type: ignore[import-untyped]
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
 from convert.errors import ConversionFailed
+from convert.tools.tflite_signature import packed_model, unpacked_model
 
 Integer = Literal["int8", "uint8"]
 
-_IDENTIFIER = b"TFL3"
 _TYPES = {"int8": schema.TensorType.INT8, "uint8": schema.TensorType.UINT8}
 #: uint8 counts from 0 where int8 counts from -128.
 _ZERO_POINT_SHIFT = {"int8": 0, "uint8": 128}
@@ -32,17 +31,15 @@ def with_integer_interface(content: bytes, io: Integer) -> bytes:
 
     Raises ConversionFailed `io_not_reached` where an end is not quantised, so that no scale is known for it.
     """
-    model: Any = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content))
-    _inline_buffers(model, content)
+    model: Any = unpacked_model(content)
     graph = _Graph(model)
     for index in graph.float_inputs():
         graph.retype_input(index, io)
     for index in graph.float_outputs():
         graph.retype_output(index, io)
     graph.drop_unused_tensors()
-    builder = flatbuffers.Builder(len(content) + 1024)
-    builder.Finish(model.Pack(builder), _IDENTIFIER)
-    made = bytes(builder.Output())
+    # The quantizer keeps data behind the flatbuffer, whose places would not survive the edit: they move in.
+    made = packed_model(model, content)
     _check(made, io)
     return made
 
@@ -176,14 +173,6 @@ class _Graph:
 def _code(code: Any) -> int:
     # Files older than schema 3a keep the code in the deprecated one-byte field.
     return int(max(code.builtinCode, code.deprecatedBuiltinCode))
-
-
-def _inline_buffers(model: Any, content: bytes) -> None:
-    """Brings data that lie behind the flatbuffer into it; their offsets would not survive an edit."""
-    for buffer in model.buffers:
-        if buffer.offset > 1:
-            buffer.data = np.frombuffer(content, np.uint8, buffer.size, buffer.offset)
-            buffer.offset = buffer.size = 0
 
 
 def _check(content: bytes, io: Integer) -> None:

@@ -85,6 +85,7 @@ TASKS = {
     "tflite to onnx": "convert.tools.tensorflow_to_onnx:tflite_by_tf2onnx",
     # in the onnx2tf toolchains
     "onnx to tflite": "convert.tools.onnx_to_tflite:by_flatbuffer",
+    "onnx to tflite (PyTorch)": "convert.tools.onnx_to_tflite_by_torch:by_torch",
     "onnx to tflite (TensorFlow)": "convert.tools.onnx_to_tflite:by_tensorflow",
     # in the runtimes' toolchains
     "tflite-runtime check": "convert.tools.tflite_runtime_check:check",

@@ -139,7 +139,7 @@ def _inputs(
     given = dict(zip(names, examples or (), strict=False))
     lacking = [name for name in names if name not in given and name not in shapes]
     if lacking or not names:
-        raise _shape_needed(source, lacking or ["x"])
+        raise _shape_needed(source, lacking or list(parameters.optional) or ["input_0"])
     inputs = {}
     for name in names:
         example = given.get(name)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +36,8 @@ _UNEVEN_POOLING = re.compile(
     r"adaptive_avg_pool\w*, (output size that are not factor|since output_size is not)"
 )
 _HARMLESS = re.compile(r"registered as constants in the trace")
-#: Two results of fp32 arithmetic in another order differ by less than this.
-_SAME = 1e-3
+#: Part of an answer's norm. fp32 arithmetic in another order stays far below, a decision frozen far above.
+_ANOTHER_ANSWER = 0.01
 
 
 @dataclass
@@ -177,12 +178,13 @@ def _trace_with(export: _Export, opset: int, mode: Any) -> None:
             module,
             export.model.examples,
             str(export.raw),
-            dynamo=False,
             opset_version=opset,
             input_names=interface.input_names,
             output_names=list(interface.outputs),
             dynamic_axes=dynamic if export.asked.dynamic_batch else None,
             do_constant_folding=True,
+            # Older versions of torch have this exporter only, and no word for it.
+            **({"dynamo": False} if "dynamo" in signature(torch.onnx.export).parameters else {}),
         )
     export.is_suspect = bool(said or export.recorded.python_functions)
     export.log.warnings.extend(line for line in said if line not in export.log.warnings)
@@ -217,10 +219,16 @@ def _check_answers(export: _Export) -> None:
     session = onnxruntime.InferenceSession(str(export.asked.output), providers=["CPUExecutionProvider"])
     for others in _other_inputs(export.model.examples):
         inputs = dict(zip(export.model.inputs, others, strict=True))
-        wanted = [tensor.numpy() for tensor in run(export.model.module, inputs).values()]
+        try:
+            wanted = [tensor.numpy() for tensor in run(export.model.module, inputs).values()]
+        except ConversionFailed:
+            continue  # made-up values may be none that the model takes
         feed = {name: tensor.numpy() for name, tensor in inputs.items()}
         for own, got in zip(wanted, session.run(None, feed), strict=True):
-            if own.shape != got.shape or not np.allclose(own, got, _SAME, _SAME, equal_nan=True):
+            far = own.shape != got.shape or np.linalg.norm(
+                np.nan_to_num(own.astype(np.float64) - got).ravel()
+            ) > _ANOTHER_ANSWER * np.linalg.norm(np.nan_to_num(own).ravel())
+            if far:
                 raise _unfaithful(export)
 
 

@@ -17,7 +17,7 @@ from convert.conversion import Artifact, ConversionRequest, Precision, convert
 from convert.datasets import Examples, load_examples
 from convert.errors import ConversionFailed
 from convert.inspection import ModelInfo, inspect
-from convert.paths import FORMAT_OF, WAYS
+from convert.paths import BASE_TOOLS, FORMAT_OF, WAYS
 from convert.workshop import Workshop
 from tests.convert import models
 
@@ -152,7 +152,7 @@ def test_a_target_there_is_no_way_to_names_those_there_are(workshop: Workshop) -
     with pytest.raises(ConversionFailed) as caught:
         convert(request, workshop)
     assert caught.value.reason == "no_path"
-    assert caught.value.remedy == "Targets are onnxruntime, onnx-optimized, tensorrt, tflite"
+    assert caught.value.remedy == "Targets are onnxruntime, onnx-optimized, tensorrt, tflite, openvino"
 
 
 def test_int8_without_calibration_is_refused_with_the_options_to_give(
@@ -254,9 +254,11 @@ def test_every_target_has_a_format_and_ways_to_each_of_its_precisions() -> None:
         "onnx-optimized": ("fp32",),
         "tensorrt": ("fp32", "fp16", "int8"),
         "tflite": PRECISIONS,
+        "openvino": ("fp32", "fp16"),
     }
     assert set(FORMAT_OF) == set(WAYS)
-    assert all(ways for table in WAYS.values() for ways in table.values())
+    by_ways = [table for target, table in WAYS.items() if target not in BASE_TOOLS]
+    assert all(ways for table in by_ways for ways in table.values())
 
 
 def test_a_quantised_model_declares_no_operator_set_it_does_not_use(
