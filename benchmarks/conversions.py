@@ -31,12 +31,12 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from convert.datasets import Examples, load_examples
-from convert.execution import run_model
-from convert.inspection import inspect_source
+from convert.data.datasets import Examples, load_examples
+from convert.data.preprocessing import Preprocessing
 from convert.interface import TensorMap, as_fed, as_numbers, to_artifact, to_source
-from convert.preprocessing import Preprocessing
-from convert.source import find_source
+from convert.proofs.execution import run_model
+from convert.sources.inspection import inspect_source
+from convert.sources.source import find_source
 from convert.workshop import Workshop
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -12,18 +12,18 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from convert.arrays import save_arrays
-from convert.base_divergence import explain_base
 from convert.cache import cache_key, find_entry, make_entry, read_entry
+from convert.data.arrays import save_arrays
+from convert.data.sample_inputs import seeded_inputs
 from convert.errors import ConversionFailed, ConvertError
-from convert.inspection import ModelInfo, info_from_json
 from convert.interface import TensorMap, composed, identity, maps_from_json
-from convert.reference import reference_outputs
-from convert.sample_inputs import seeded_inputs
-from convert.source import RUNTIME_KINDS, Source, source_to_json
+from convert.processes.toolchain import toolchain_key
+from convert.proofs.base_divergence import explain_base
+from convert.proofs.reference import reference_outputs
+from convert.proofs.verification import OutputAgreement
+from convert.sources.inspection import ModelInfo, info_from_json
+from convert.sources.source import RUNTIME_KINDS, Source, source_to_json
 from convert.steps import Step
-from convert.toolchain import toolchain_key
-from convert.verification import OutputAgreement
 from convert.workshop import Workshop
 
 Format = Literal["onnx", "tflite"]

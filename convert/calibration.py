@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from convert.check_inputs import complete_inputs
-from convert.datasets import Examples
-from convert.inspection import ModelInfo
-from convert.sample_inputs import seeded_inputs
+from convert.data.check_inputs import complete_inputs
+from convert.data.datasets import Examples
+from convert.data.sample_inputs import seeded_inputs
+from convert.sources.inspection import ModelInfo
 
 #: Fewer samples than this leave the ranges of activations to chance.
 _ENOUGH_SAMPLES = 100

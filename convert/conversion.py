@@ -13,15 +13,15 @@ from typing import Any, Literal
 from convert.base import DEFAULT_TOLERANCE, BaseRequest, Format, base_identity
 from convert.cache import cache_key, find_entry, make_entry, read_entry
 from convert.calibration import Calibration
-from convert.datasets import Examples
+from convert.data.datasets import Examples
 from convert.errors import ConversionFailed
-from convert.inspection import ModelFile, ModelInfo, info_from_json
 from convert.interface import TensorMap, maps_from_json
 from convert.making import make_artifact
 from convert.paths import FORMAT_OF, find_tools, find_ways
+from convert.processes.toolchain import toolchain_key
+from convert.proofs.verification import OutputAgreement
+from convert.sources.inspection import ModelFile, ModelInfo, info_from_json
 from convert.steps import Step
-from convert.toolchain import toolchain_key
-from convert.verification import OutputAgreement
 from convert.workshop import Workshop
 
 #: Raised whenever the same tools would now make another artifact, or entries hold something else.

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from convert.inspection import TensorInfo
-from convert.values import as_input_type
+from convert.data.values import as_input_type
+from convert.sources.inspection import TensorInfo
 
 Arrays = dict[str, NDArray[np.generic]]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from convert.inspection import ModelInfo
+from convert.sources.inspection import ModelInfo
 from convert.steps import StepLog
 
 Arrays = dict[str, NDArray[np.generic]]

@@ -8,17 +8,17 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from convert.arrays import save_arrays
 from convert.base import Base, base_model, shapes_through, source_of
 from convert.calibration import Calibration, calibration_samples
-from convert.check_inputs import check_inputs, other_shapes
+from convert.data.arrays import save_arrays
+from convert.data.check_inputs import check_inputs, other_shapes
+from convert.data.sample_inputs import seeded_inputs
 from convert.errors import ConvertError
-from convert.inspection import ModelInfo, info_to_json
 from convert.interface import Arrays, maps_to_json, to_artifact
 from convert.paths import ToolWay, find_ways
-from convert.reference import reference_outputs
-from convert.sample_inputs import seeded_inputs
-from convert.source import source_to_json
+from convert.proofs.reference import reference_outputs
+from convert.sources.inspection import ModelInfo, info_to_json
+from convert.sources.source import source_to_json
 from convert.workshop import Workshop
 
 if TYPE_CHECKING:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from convert.base import Format, has_base
+from convert.converters.to_onnxruntime import ONNX_OPTIMISED, ONNX_TO_ONNXRUNTIME
+from convert.converters.to_tensorrt import ONNX_TO_TENSORRT
+from convert.converters.to_tflite import TFLITE_TO_TFLITE
 from convert.errors import ConversionFailed
-from convert.inspection import ModelInfo
 from convert.job import Way
-from convert.source import SourceKind
-from convert.to_onnxruntime import ONNX_OPTIMISED, ONNX_TO_ONNXRUNTIME
-from convert.to_tensorrt import ONNX_TO_TENSORRT
-from convert.to_tflite import TFLITE_TO_TFLITE
+from convert.sources.inspection import ModelInfo
+from convert.sources.source import SourceKind
 
 
 @dataclass(frozen=True)

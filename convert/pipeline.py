@@ -9,12 +9,16 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from convert.arrays import load_arrays
 from convert.cache import file_sha256
-from convert.divergence import explain
+from convert.data.arrays import load_arrays
 from convert.errors import ConversionFailed, ConvertError
-from convert.execution import run_model
-from convert.inspection import (
+from convert.interface import as_fed, as_numbers
+from convert.job import Arrays, Job, Way
+from convert.paths import find_ways
+from convert.proofs.divergence import explain
+from convert.proofs.execution import run_model
+from convert.proofs.verification import OutputAgreement, compare_outputs, find_doubt, find_fault
+from convert.sources.inspection import (
     ModelFile,
     ModelInfo,
     combined_sha256,
@@ -22,11 +26,7 @@ from convert.inspection import (
     info_from_json,
     info_to_json,
 )
-from convert.interface import as_fed, as_numbers
-from convert.job import Arrays, Job, Way
-from convert.paths import find_ways
 from convert.steps import StepLog
-from convert.verification import OutputAgreement, compare_outputs, find_doubt, find_fault
 
 _RUNTIME_PACKAGE = {"onnx": "onnxruntime", "tflite": "ai-edge-litert"}
 
@@ -147,7 +147,7 @@ def _make(way: Way, job: Job) -> None:
 
 def _verified(output: Path, task: _Task) -> dict[str, Any]:
     """What is kept of an artifact that agrees; raises ConvertError for one that does not."""
-    from convert.model_file import inspect_file
+    from convert.sources.model_file import inspect_file
 
     info = info_from_inspection(inspect_file(output), output)
     _check_interface(task, info)

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from convert.child import DEADLINE_S, Limits, run_child
 from convert.errors import ConversionFailed, ConvertError
-from convert.source import TOOLCHAIN_OF, Source
-from convert.toolchain import prepare_toolchain
+from convert.processes.child import DEADLINE_S, Limits, run_child
+from convert.processes.toolchain import prepare_toolchain
+from convert.sources.source import TOOLCHAIN_OF, Source
 
 
 def _silent(_line: str) -> None:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
-from convert.verification import OutputAgreement
+from convert.proofs.verification import OutputAgreement
 from harness.errors import CaseError
 from harness.preparation import Workload
 from reports import record as kept

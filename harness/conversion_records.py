@@ -8,10 +8,10 @@ from dataclasses import asdict
 from typing import Any
 
 from convert.conversion import Artifact
-from convert.inspection import ModelInfo, TensorInfo
+from convert.data.shapes import resolve_shapes
 from convert.interface import TensorMap
-from convert.shapes import resolve_shapes
-from convert.verification import OutputAgreement
+from convert.proofs.verification import OutputAgreement
+from convert.sources.inspection import ModelInfo, TensorInfo
 from harness.conversions import Made, reason_of
 from harness.errors import BenchError, CaseError
 from harness.wanted import ConversionOptions, Wanted

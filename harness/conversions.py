@@ -12,15 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convert.calibration import calibration_samples
-from convert.compatibility import RuntimeCheck
 from convert.conversion import Artifact, ConversionRequest, convert, needs_fixed_batch
-from convert.datasets import Examples, load_examples
+from convert.data.datasets import Examples, load_examples
+from convert.data.sample_inputs import resolve_shapes
 from convert.errors import ConvertError, DataError
-from convert.inspection import ModelInfo, TensorInfo, inspect_source
 from convert.interface import to_artifact
 from convert.paths import FORMAT_OF
-from convert.sample_inputs import resolve_shapes
-from convert.source import Source
+from convert.proofs.compatibility import RuntimeCheck
+from convert.sources.inspection import ModelInfo, TensorInfo, inspect_source
+from convert.sources.source import Source
 from convert.workshop import Workshop
 from harness.converter_errors import translated
 from harness.errors import BenchError, CaseError, ConversionFailed, UsageError

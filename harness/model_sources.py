@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from convert.inspection import ModelInfo, inspect_source
-from convert.preprocessing import Preprocessing
-from convert.source import Source, SourceKind
+from convert.data.preprocessing import Preprocessing
+from convert.sources.inspection import ModelInfo, inspect_source
+from convert.sources.source import Source, SourceKind
 from convert.workshop import Workshop
 from harness.errors import UsageError
 from harness.models import BenchModel

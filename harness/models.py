@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from convert.errors import InvalidModel
-from convert.source import Source, SourceKind, find_source, is_factory
-from convert.source_digest import source_sha256
+from convert.sources.source import Source, SourceKind, find_source, is_factory
+from convert.sources.source_digest import source_sha256
 from harness.errors import ConfigurationError, UsageError
 from profiles.model_spec import (
     ModelSpec,

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from convert.source import SourceKind
+from convert.sources.source import SourceKind
 from harness.errors import ConfigurationError, UsageError
 from harness.models import BenchModel
 from profiles import strict_toml

@@ -19,16 +19,16 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from convert.arrays import save_arrays
-from convert.check_inputs import check_inputs
 from convert.conversion import Artifact, ConversionRequest, Io, Precision, Target, convert, needs_fixed_batch
-from convert.datasets import Examples, load_examples
+from convert.data.arrays import save_arrays
+from convert.data.check_inputs import check_inputs
+from convert.data.datasets import Examples, load_examples
+from convert.data.sample_inputs import ResolvedShapes, resolve_shapes
 from convert.errors import DataError, InvalidModel
-from convert.inspection import ModelInfo, TensorInfo, inspect_source
 from convert.interface import TensorMap, as_fed, as_numbers, to_artifact, to_source
 from convert.paths import FORMAT_OF
-from convert.reference import reference_outputs
-from convert.sample_inputs import ResolvedShapes, resolve_shapes
+from convert.proofs.reference import reference_outputs
+from convert.sources.inspection import ModelInfo, TensorInfo, inspect_source
 from convert.workshop import Workshop
 from device_agents.protocol import BlobRef, Dataset, TensorSpec
 from harness.converter_errors import translated

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from convert.arrays import UNREADABLE_NPZ, load_arrays
+from convert.data.arrays import UNREADABLE_NPZ, load_arrays
 from convert.errors import ConvertError
-from convert.verification import OutputAgreement, compare_outputs, find_fault
+from convert.proofs.verification import OutputAgreement, compare_outputs, find_fault
 from device_agents.protocol import (
     BlobRef,
     DeviceFacts,

@@ -7,13 +7,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from convert.check_inputs import check_inputs
-from convert.compatibility import CheckedArtifact, RuntimeCheck, check_compatibility
 from convert.conversion import Artifact, ConversionRequest
-from convert.inspection import ModelInfo
+from convert.data.check_inputs import check_inputs
 from convert.interface import as_fed, to_artifact
-from convert.reference import reference_outputs
-from convert.toolchain import find_toolchain
+from convert.processes.toolchain import find_toolchain
+from convert.proofs.compatibility import CheckedArtifact, RuntimeCheck, check_compatibility
+from convert.proofs.reference import reference_outputs
+from convert.sources.inspection import ModelInfo
 from convert.workshop import Workshop
 
 #: The toolchain in which a runtime is asked.

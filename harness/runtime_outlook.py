@@ -7,8 +7,8 @@ from typing import Literal
 
 from convert.base import ROUTES
 from convert.errors import ConvertError
-from convert.inspection import ModelInfo
 from convert.paths import FORMAT_OF, WAYS, find_ways
+from convert.sources.inspection import ModelInfo
 from convert.workshop import Workshop
 from harness.runtime_checks import ask_tensorrt
 

@@ -14,7 +14,7 @@ from typing import cast
 from convert.base import DEFAULT_TOLERANCE, Format
 from convert.conversion import Io, Precision, Target
 from convert.paths import WAYS
-from convert.toolchain import TOOLCHAINS, toolchain_key
+from convert.processes.toolchain import TOOLCHAINS, toolchain_key
 from harness.errors import UsageError
 from harness.models import BenchModel
 from harness.plan import NATIVE_RUNTIME, PRECISIONS

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from convert.errors import ConversionFailed
-from convert.toolchain import TOOLCHAINS, prepare_toolchain
+from convert.processes.toolchain import TOOLCHAINS, prepare_toolchain
 
 place = Path(sys.argv[1])
 for name in sys.argv[2:] or TOOLCHAINS:

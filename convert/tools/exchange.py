@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from convert.arrays import load_arrays
-from convert.source import Source, source_from_json
+from convert.data.arrays import load_arrays
+from convert.sources.source import Source, source_from_json
 from convert.steps import StepLog
 
 Arrays = dict[str, NDArray[np.generic]]

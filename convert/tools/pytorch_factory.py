@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from convert.errors import ConvertError, InvalidModel
-from convert.source import Source
+from convert.sources.source import Source
 from convert.tools.pytorch_calls import first_line, raise_if_out_of_memory
 
 Module = Any

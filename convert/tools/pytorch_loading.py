@@ -1,8 +1,8 @@
 """Loads PyTorch models: a factory of the user's, weights beside it, TorchScript, exported programs.
 
 Nothing of a file is run unasked: weights are unpickled with weights_only, and what can only be loaded by
-running code that is in it (pickled modules, exported programs) needs the user's word. torch reads all of
-its archives from within the zip file and writes no member out, so names such as ../x in one lead nowhere.
+running code that is in it (pickled modules, exported programs) needs the user's word. torch reads weights
+and TorchScript from within the zip file and writes no member out, so names such as ../x in one lead nowhere.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from convert.errors import ConvertError, InvalidModel
-from convert.source import Source
+from convert.sources.source import Source
 from convert.tools.pytorch_calls import first_line, raise_if_out_of_memory, require
 from convert.tools.pytorch_factory import called_factory, search_first
 

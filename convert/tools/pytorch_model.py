@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from convert.arrays import load_arrays, save_arrays
+from convert.data.arrays import load_arrays, save_arrays
 from convert.errors import DataError, InvalidModel
-from convert.source import Source, source_from_json
+from convert.sources.source import Source, source_from_json
 from convert.tools.exchange import InputShape
 from convert.tools.pytorch_calls import (
     Parameters,

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from convert.arrays import load_arrays, save_arrays
+from convert.data.arrays import load_arrays, save_arrays
 from convert.errors import ConversionFailed, DataError, InvalidModel
-from convert.source import source_from_json
+from convert.sources.source import source_from_json
 from convert.tools.tensorflow_network import (
     Network,
     Shape,

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from convert.errors import ConversionFailed, InvalidModel
-from convert.source import Source
+from convert.sources.source import Source
 from convert.tools.keras_file import check_keras_file, load_keras_model
 
 Shape = tuple[int | None, ...]

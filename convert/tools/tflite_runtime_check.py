@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from convert.arrays import load_arrays, save_arrays
+from convert.data.arrays import load_arrays, save_arrays
 from convert.errors import ConversionFailed
 
 Arrays = dict[str, NDArray[np.generic]]

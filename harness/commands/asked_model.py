@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from convert.errors import InvalidModel
-from convert.source import find_source
+from convert.sources.source import find_source
 from harness.errors import UsageError
 from harness.models import BenchModel, find_models, model_of
 

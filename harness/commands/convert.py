@@ -11,7 +11,7 @@ from typing import Any, cast
 import typer
 
 from convert.base import DEFAULT_TOLERANCE, Format
-from convert.source import Source
+from convert.sources.source import Source
 from harness.commands import console
 from harness.commands.asked_model import asked_model
 from harness.commands.conversion_tables import ConversionDisplay, FolderDisplay, show_folder, show_records

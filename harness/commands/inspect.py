@@ -12,8 +12,8 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from convert.inspection import ModelInfo, TensorInfo, inspect_source
-from convert.shapes import shape_text
+from convert.data.shapes import shape_text
+from convert.sources.inspection import ModelInfo, TensorInfo, inspect_source
 from harness.commands import console
 from harness.commands.asked_model import asked_model
 from harness.commands.option_values import shapes

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import typer
 
 from convert.errors import ConvertError
-from convert.toolchain import TOOLCHAINS, find_toolchain, prepare_toolchain
+from convert.processes.toolchain import TOOLCHAINS, find_toolchain, prepare_toolchain
 from harness.commands import console
 from harness.converter_errors import as_bench_error
 from harness.errors import UsageError

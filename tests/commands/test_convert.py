@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from convert.toolchain import toolchain_key
+from convert.processes.toolchain import toolchain_key
 from harness.commands.cli import exit_code
 from harness.conversions import Made, ModelConversion
 from harness.wanted import Wanted

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from convert.compatibility import RuntimeCheck
+from convert.proofs.compatibility import RuntimeCheck
 from harness import runtime_outlook
 from harness.commands.cli import exit_code
 from tests.convert.models import DIGITS, convolution, language_model, with_external_data

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from convert.inspection import ModelInfo, inspect
-from convert.toolchain import TOOLCHAINS, find_toolchain
+from convert.processes.toolchain import TOOLCHAINS, find_toolchain
+from convert.sources.inspection import ModelInfo, inspect
 from convert.workshop import Workshop
 from tests.convert.models import DIGITS
 

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from convert.inspection import ModelInfo, TensorInfo
+from convert.sources.inspection import ModelInfo, TensorInfo
 
 DIGITS = Path(__file__).resolve().parents[2] / "profiles" / "models" / "digits"
 FLOAT, INT64, UINT8 = TensorProto.FLOAT, TensorProto.INT64, TensorProto.UINT8

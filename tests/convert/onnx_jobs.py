@@ -10,9 +10,9 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from convert.inspection import info_from_inspection
 from convert.job import Arrays, Job, Way
-from convert.model_file import inspect_file
+from convert.sources.inspection import info_from_inspection
+from convert.sources.model_file import inspect_file
 from convert.steps import StepLog
 from tests.convert.models import save, value
 

@@ -14,10 +14,10 @@ from onnx import helper
 
 from convert.calibration import Calibration
 from convert.conversion import Artifact, ConversionRequest, Precision, convert
-from convert.datasets import Examples, load_examples
+from convert.data.datasets import Examples, load_examples
 from convert.errors import ConversionFailed
-from convert.inspection import ModelInfo, inspect
 from convert.paths import BASE_TOOLS, FORMAT_OF, WAYS
+from convert.sources.inspection import ModelInfo, inspect
 from convert.workshop import Workshop
 from tests.convert import models
 
@@ -39,7 +39,7 @@ def digits_request(info: ModelInfo, precision: Precision, calibration: Examples)
 
 def correct(artifact: Artifact, labelled: Examples) -> int:
     """How many of the held-out digits the artifact tells, in its own runtime."""
-    from convert.execution import run_model
+    from convert.proofs.execution import run_model
 
     inputs = {"image": labelled.inputs["image"][:, None]}
     scores = run_model(artifact.info, inputs)["scores"]
@@ -93,7 +93,8 @@ def test_a_second_conversion_is_answered_from_the_cache_without_a_converter(
 
 def test_importing_the_table_imports_no_converter_and_no_runtime() -> None:
     heavy = "{'onnx', 'onnxruntime', 'onnxslim', 'ai_edge_litert', 'ai_edge_quantizer', 'PIL', 'flatbuffers'}"
-    code = f"import sys, convert.conversion, convert.reference; sys.exit(bool({heavy} & set(sys.modules)))"
+    imports = "import sys, convert.conversion, convert.proofs.reference"
+    code = f"{imports}; sys.exit(bool({heavy} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
@@ -290,11 +291,11 @@ def test_height_and_width_that_were_exchanged_show_on_an_input_that_is_not_squar
     tmp_path: Path, shared_cache: Path, workshop: Workshop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from convert import pipeline
-    from convert.arrays import save_arrays
-    from convert.check_inputs import other_shapes
-    from convert.inspection import info_to_json
+    from convert.data.arrays import save_arrays
+    from convert.data.check_inputs import other_shapes
+    from convert.data.sample_inputs import seeded_inputs
     from convert.job import Job, Way
-    from convert.sample_inputs import seeded_inputs
+    from convert.sources.inspection import info_to_json
 
     info = inspect(exchanged_sides(tmp_path / "right.onnx", right=True), shared_cache)
     wrong = exchanged_sides(tmp_path / "wrong.onnx", right=False)

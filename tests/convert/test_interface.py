@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from convert.inspection import TensorInfo
 from convert.interface import (
     TensorMap,
     as_fed,
@@ -13,6 +12,7 @@ from convert.interface import (
     to_artifact,
     to_source,
 )
+from convert.sources.inspection import TensorInfo
 
 NHWC = (0, 2, 3, 1)
 PICTURES = np.arange(2 * 1 * 3 * 4 * 5, dtype=np.float32).reshape(2, 1, 3, 4, 5)

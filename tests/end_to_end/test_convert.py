@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from convert.toolchain import find_toolchain
+from convert.processes.toolchain import find_toolchain
 from tests.convert.conftest import toolchains_home
 from tests.end_to_end.workplace import Workplace
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from convert.toolchain import find_toolchain
+from convert.processes.toolchain import find_toolchain
 from tests.convert.conftest import toolchains_home
 from tests.convert.models import DIGITS, save, value, with_external_data
 from tests.end_to_end.workplace import Finished, Workplace

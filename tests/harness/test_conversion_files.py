@@ -14,10 +14,10 @@ import pytest
 
 from convert.calibration import Calibration
 from convert.conversion import Artifact, Precision, Target
-from convert.inspection import ModelFile, TensorInfo
 from convert.interface import TensorMap
+from convert.proofs.verification import OutputAgreement
+from convert.sources.inspection import ModelFile, TensorInfo
 from convert.steps import Step
-from convert.verification import OutputAgreement
 from harness.conversion_files import ConversionFolder, file_stem
 from harness.conversions import Made
 from harness.errors import ConversionFailed, UsageError

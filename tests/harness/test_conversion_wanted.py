@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from convert.source import Source, SourceKind
+from convert.sources.source import Source, SourceKind
 from harness.errors import UsageError
 from harness.models import BenchModel, find_models
 from harness.wanted import ConversionOptions, Wanted, conversion_keys, find_wanted, with_own_data

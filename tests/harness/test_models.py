@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from convert.source import Source
+from convert.sources.source import Source
 from harness.errors import ConfigurationError, UsageError
 from harness.models import find_models
 from profiles.model_spec import PreprocessingSpec

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from convert.toolchain import find_toolchain
+from convert.processes.toolchain import find_toolchain
 from convert.workshop import Workshop
 from tests.convert.tools.tool_runs import Arrays, tensorflow_answers
 

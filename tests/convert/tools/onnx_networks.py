@@ -9,9 +9,9 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from convert.execution import run_model
-from convert.inspection import info_from_inspection
-from convert.model_file import inspect_file
+from convert.proofs.execution import run_model
+from convert.sources.inspection import info_from_inspection
+from convert.sources.model_file import inspect_file
 from tests.convert.models import save, value
 from tests.convert.tools.tool_runs import Arrays, Made
 

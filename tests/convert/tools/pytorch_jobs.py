@@ -12,9 +12,9 @@ import onnxruntime
 from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
-from convert.arrays import load_arrays, save_arrays
+from convert.data.arrays import load_arrays, save_arrays
 from convert.errors import InvalidModel
-from convert.source import Source, SourceKind, source_to_json
+from convert.sources.source import Source, SourceKind, source_to_json
 from convert.workshop import Workshop
 
 NETWORKS = Path(__file__).resolve().parents[1] / "networks"

@@ -11,9 +11,9 @@ import pytest
 from onnx import helper
 
 from convert.errors import ConversionFailed
-from convert.execution import run_model
-from convert.inspection import ModelInfo
-from convert.toolchain import find_toolchain
+from convert.processes.toolchain import find_toolchain
+from convert.proofs.execution import run_model
+from convert.sources.inspection import ModelInfo
 from convert.tools.onnx_names import rename_values
 from convert.tools.onnx_to_tflite import check_log
 from convert.workshop import Workshop

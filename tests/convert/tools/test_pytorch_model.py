@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from convert.errors import ConversionFailed, ConvertError, DataError, InvalidModel
-from convert.source import Source, source_to_json
-from convert.toolchain import find_toolchain
+from convert.processes.toolchain import find_toolchain
+from convert.sources.source import Source, source_to_json
 from convert.workshop import Workshop
 from tests.convert.tools.pytorch_jobs import NETWORKS, Arrays, Torch, factory, file, largest_difference, noise
 

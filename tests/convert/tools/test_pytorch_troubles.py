@@ -10,7 +10,7 @@ import onnx
 import pytest
 
 from convert.errors import ConversionFailed
-from convert.source import Source
+from convert.sources.source import Source
 from convert.workshop import Workshop
 from tests.convert.tools.pytorch_jobs import (
     DYNAMO,

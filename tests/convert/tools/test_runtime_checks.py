@@ -12,13 +12,13 @@ import onnx
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
-from convert.arrays import load_arrays, save_arrays
+from convert.converters.to_onnxruntime import ONNX_OPTIMISED, ONNX_TO_ONNXRUNTIME
+from convert.converters.to_tensorrt import ONNX_TO_TENSORRT
+from convert.data.arrays import load_arrays, save_arrays
 from convert.errors import ConversionFailed
-from convert.execution import run_model
-from convert.inspection import ModelInfo
-from convert.to_onnxruntime import ONNX_OPTIMISED, ONNX_TO_ONNXRUNTIME
-from convert.to_tensorrt import ONNX_TO_TENSORRT
-from convert.toolchain import find_toolchain
+from convert.processes.toolchain import find_toolchain
+from convert.proofs.execution import run_model
+from convert.sources.inspection import ModelInfo
 from convert.workshop import Workshop
 from tests.convert import models
 from tests.convert.onnx_jobs import SAMPLES, made, network, outputs

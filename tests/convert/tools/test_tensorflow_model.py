@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from convert.errors import ConvertError, InvalidModel
-from convert.inspection import inspect_source
-from convert.source import Source, find_source
+from convert.sources.inspection import inspect_source
+from convert.sources.source import Source, find_source
 from convert.tools.keras_file import check_keras_file
 from convert.tools.tensorflow_network import plain_names
 from convert.workshop import Workshop

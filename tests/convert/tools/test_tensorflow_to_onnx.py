@@ -9,8 +9,8 @@ import onnx
 import pytest
 
 from convert.errors import ConversionFailed
-from convert.execution import run_model
-from convert.inspection import ModelInfo
+from convert.proofs.execution import run_model
+from convert.sources.inspection import ModelInfo
 from convert.workshop import Workshop
 from tests.convert.tools.tool_runs import Arrays, Made, Tool, largest_difference
 

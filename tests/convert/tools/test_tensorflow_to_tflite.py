@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from convert.errors import ConversionFailed
-from convert.execution import run_model
 from convert.interface import as_fed, as_numbers
+from convert.proofs.execution import run_model
 from convert.workshop import Workshop
 from tests.convert.tools.tool_runs import (
     Arrays,

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from convert.arrays import load_arrays, save_arrays
+from convert.data.arrays import load_arrays, save_arrays
 from convert.errors import ConversionFailed
-from convert.execution import run_model
-from convert.inspection import ModelInfo, info_from_inspection
-from convert.model_file import inspect_file
-from convert.source import Source, find_source, source_to_json
+from convert.proofs.execution import run_model
+from convert.sources.inspection import ModelInfo, info_from_inspection
+from convert.sources.model_file import inspect_file
+from convert.sources.source import Source, find_source, source_to_json
 from convert.workshop import Workshop
 
 Arrays = dict[str, NDArray[np.generic]]

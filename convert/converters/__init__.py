@@ -1,0 +1,1 @@
+"""Converters of this environment: a file for each target, and what they share."""

@@ -1,0 +1,1 @@
+"""Where the work is done: child processes, their limits, and pinned environments."""
