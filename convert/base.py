@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from convert.cache import cache_key, find_entry, make_entry, read_entry
+from convert.cache import cache_key, kept, read_entry
 from convert.data.arrays import save_arrays
 from convert.data.sample_inputs import seeded_inputs
 from convert.errors import ConversionFailed, ConvertError
@@ -125,22 +125,7 @@ def base_model(request: BaseRequest, workshop: Workshop) -> Base:
         return Base(info, identity(info.inputs), identity(info.outputs), None, (), (), ())
     routes = _routes(request)
     key = cache_key(_content(request, routes))
-    entry = find_entry(workshop.cache, "bases", key)
-    base = _read(entry) if entry else None
-    if base is None:
-        entry = make_entry(
-            workshop.cache,
-            "bases",
-            key,
-            lambda folder: _make(request, routes, workshop, folder),
-            replace=entry is not None,
-        )
-        base = _read(entry)
-    if base is None:
-        raise ConversionFailed(
-            f"{entry} cannot be read back", reason="cache_damaged", remedy=f"Remove {workshop.cache}"
-        )
-    return base
+    return kept(workshop.cache, "bases", key, _read, lambda folder: _make(request, routes, workshop, folder))
 
 
 def base_identity(request: BaseRequest) -> dict[str, Any] | None:

@@ -14,7 +14,11 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from convert.errors import ConversionFailed
+
+Value = TypeVar("Value")
 
 #: What a killed process left behind is removed when it is older than this.
 _STALE_S = 24 * 3600.0
@@ -34,6 +38,29 @@ def file_sha256(path: Path) -> str:
         while block := file.read(_READ_SIZE):
             digest.update(block)
     return digest.hexdigest()
+
+
+def kept(
+    cache: Path,
+    kind: str,
+    key: str,
+    read: Callable[[Path], Value | None],
+    fill: Callable[[Path], dict[str, Any]],
+) -> Value:
+    """What `read` makes of the entry, which `fill` makes first if it is missing or damaged.
+
+    Raises what `fill` does, and ConversionFailed `cache_damaged` for an entry that cannot be read back.
+    """
+    entry = find_entry(cache, kind, key)
+    value = read(entry) if entry else None
+    if value is None:
+        entry = make_entry(cache, kind, key, fill, replace=entry is not None)
+        value = read(entry)
+    if value is None:
+        raise ConversionFailed(
+            f"{entry} cannot be read back", reason="cache_damaged", remedy=f"Remove {cache}"
+        )
+    return value
 
 
 def find_entry(cache: Path, kind: str, key: str) -> Path | None:

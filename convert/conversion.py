@@ -5,13 +5,13 @@ A conversion that is in the cache imports no converter and no runtime.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
 from convert.base import DEFAULT_TOLERANCE, BaseRequest, Format, base_identity
-from convert.cache import cache_key, find_entry, make_entry, read_entry
+from convert.cache import cache_key, kept, read_entry
 from convert.calibration import Calibration
 from convert.data.datasets import Examples
 from convert.errors import ConversionFailed
@@ -116,23 +116,15 @@ def convert(request: ConversionRequest, workshop: Workshop) -> Artifact:
     content = _content(request, calibrated)
     content["tools"] = [[tool.task, toolchain_key(tool.toolchain)] for tool in tools]
     key = cache_key(content)
-    entry = find_entry(workshop.cache, "artifacts", key)
-    artifact = _read(entry, request, from_cache=True) if entry else None
-    if artifact is not None:
-        return artifact
-    made = make_entry(
-        workshop.cache,
-        "artifacts",
-        key,
-        lambda folder: make_artifact(request, tools, workshop, folder, calibrated=calibrated),
-        replace=entry is not None,
-    )
-    artifact = _read(made, request, from_cache=False)
-    if artifact is None:
-        raise ConversionFailed(
-            f"{made} cannot be read back", reason="cache_damaged", remedy=f"Remove {workshop.cache}"
-        )
-    return artifact
+    made = False
+
+    def make(folder: Path) -> dict[str, Any]:
+        nonlocal made
+        made = True
+        return make_artifact(request, tools, workshop, folder, calibrated=calibrated)
+
+    artifact = kept(workshop.cache, "artifacts", key, lambda entry: _read(entry, request), make)
+    return replace(artifact, from_cache=not made)
 
 
 def _check_options(request: ConversionRequest, calibrated: bool) -> None:
@@ -186,7 +178,7 @@ def _versions(format_: str) -> dict[str, str]:
         ) from error
 
 
-def _read(entry: Path, request: ConversionRequest, *, from_cache: bool) -> Artifact | None:
+def _read(entry: Path, request: ConversionRequest) -> Artifact | None:
     """The artifact of an entry, None if any of its files is missing or cut."""
     content = read_entry(entry)
     if content is None:
@@ -208,7 +200,7 @@ def _read(entry: Path, request: ConversionRequest, *, from_cache: bool) -> Artif
         agreement=tuple(OutputAgreement(**agreement) for agreement in content["agreement"]),
         calibration=Calibration(**calibration) if calibration else None,
         warnings=tuple(content["warnings"]),
-        from_cache=from_cache,
+        from_cache=True,
         inputs=maps_from_json(content["inputs"]),
         outputs=maps_from_json(content["outputs"]),
     )

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from convert.cache import cache_key, find_entry, make_entry, read_entry
+from convert.cache import cache_key, kept, read_entry
 from convert.data.arrays import UNREADABLE_NPZ, arrays_sha256, load_arrays, save_arrays
 from convert.errors import ConversionFailed, DataError, InvalidModel
 from convert.processes.toolchain import toolchain_key
@@ -42,25 +42,9 @@ def reference_outputs(
         raise DataError(
             f"{info.path.name} cannot be run: there is no example to run it on", reason="no_examples"
         )
-    cache = workshop.cache
     content = {"version": _REFERENCE_VERSION, "model": info.sha256, **_tools(info)}
     key = cache_key({**content, "inputs": arrays_sha256(inputs)})
-    entry = find_entry(cache, "references", key)
-    outputs = _read(entry) if entry else None
-    if outputs is None:
-        entry = make_entry(
-            cache,
-            "references",
-            key,
-            lambda folder: _run(info, inputs, workshop, folder),
-            replace=entry is not None,
-        )
-        outputs = _read(entry)
-    if outputs is None:
-        raise ConversionFailed(
-            f"{entry} cannot be read back", reason="cache_damaged", remedy=f"Remove {cache}"
-        )
-    return outputs
+    return kept(workshop.cache, "references", key, _read, lambda folder: _run(info, inputs, workshop, folder))
 
 
 def _tools(info: ModelInfo) -> dict[str, str]:

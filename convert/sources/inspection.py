@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from convert.cache import cache_key, file_sha256, find_entry, make_entry, read_entry
+from convert.cache import cache_key, file_sha256, kept, read_entry
 from convert.errors import InvalidModel
 from convert.processes.child import Limits, run_child
 from convert.processes.toolchain import toolchain_key
@@ -91,17 +91,16 @@ def inspect(path: Path, cache: Path) -> ModelInfo:
     main = _model_file(path.name, path)
     packages = {name: version(name) for name in _RUNTIME_PACKAGES[kind]}
     key = cache_key({"version": _INSPECTION_VERSION, "sha256": main.sha256, "kind": kind, **packages})
-    entry = find_entry(cache, "inspections", key)
-    content = read_entry(entry) if entry else None
-    if content is None or _external_data_changed(content, path):
-        content = run_child(
-            "inspection",
-            {"path": str(path), "kind": kind},
-            error=InvalidModel,
-            limits=Limits(_DEADLINE_S),
-        )
-        found = content
-        make_entry(cache, "inspections", key, lambda _: found, replace=entry is not None)
+
+    def read(entry: Path) -> dict[str, Any] | None:
+        content = read_entry(entry)
+        return None if content is None or _external_data_changed(content, path) else content
+
+    def load(_folder: Path) -> dict[str, Any]:
+        request = {"path": str(path), "kind": kind}
+        return run_child("inspection", request, error=InvalidModel, limits=Limits(_DEADLINE_S))
+
+    content = kept(cache, "inspections", key, read, load)
     return info_from_inspection(content, path, main)
 
 
@@ -127,14 +126,13 @@ def inspect_source(
             "toolchain": str(source.python or toolchain_key(TOOLCHAIN_OF[source.kind])),
         }
     )
-    entry = find_entry(workshop.cache, "inspections", key)
-    content = read_entry(entry) if entry else None
-    if content is None:
+
+    def load(_folder: Path) -> dict[str, Any]:
         family = "pytorch" if TOOLCHAIN_OF[source.kind] == "torch" else "tensorflow"
         request = {"source": source_to_json(source), "shapes": wanted}
-        content = workshop.run_framework(f"{family} inspection", request, source, error=InvalidModel)
-        found = content
-        make_entry(workshop.cache, "inspections", key, lambda _: found, replace=entry is not None)
+        return workshop.run_framework(f"{family} inspection", request, source, error=InvalidModel)
+
+    content = kept(workshop.cache, "inspections", key, read_entry, load)
     files = tuple(_model_file(name, file) for name, file in source_files(source))
     return _info(content, source.path or Path(str(source.factory)), sha256, files, source)
 
