@@ -263,7 +263,7 @@ def source_of(info: ModelInfo) -> Source:
 
 def _described(route: Route, made: Mapping[str, Any]) -> str:
     versions = dict.fromkeys(f"{step['tool']} {step['version']}" for step in made["steps"])
-    return f"{route.description} [{', '.join(versions)}]"
+    return f"{route.description} [{', '.join(versions)}]" if versions else route.description
 
 
 def _all_failed(request: BaseRequest, failures: list[ConvertError]) -> ConversionFailed:

@@ -8,11 +8,13 @@ from all the extremes by each of the rules, and the model that comes nearest to 
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from convert.converters.sample_ranges import OUTPUT_MARGIN, RANGE_RULES, Extremes, widest
 from convert.job import Arrays
@@ -42,7 +44,6 @@ def quantize_nearest(content: bytearray, signature: str, samples: Sequence[Array
     each = [_quantizer(content).calibrate({signature: [sample]}, num_threads=_THREADS) for sample in samples]
     inputs, outputs = _ends(content)
     judged = samples[:: max(1, len(samples) // _MOST_JUDGED)][:_MOST_JUDGED]
-    reference = _answers(bytes(content), judged)
     candidates: dict[str, bytes] = {}
     for words, rule in RANGE_RULES.items():
         statistics = {
@@ -55,10 +56,7 @@ def quantize_nearest(content: bytearray, signature: str, samples: Sequence[Array
             statistics, enable_progress_bar=False, enable_progress_report=False
         )
         candidates[words] = bytes(made.quantized_model)
-    nearness = {
-        words: _signal_to_noise(reference, _answers(candidate, judged))
-        for words, candidate in candidates.items()
-    }
+    nearness = _signal_to_noise(bytes(content), candidates, judged)
     best = max(candidates, key=lambda words: nearness[words])
     others = ", ".join(f"{words} {nearness[words]:.1f}" for words in candidates if words != best)
     return QuantizedModel(candidates[best], f"{best}, {nearness[best]:.1f} dB ({others})")
@@ -109,23 +107,44 @@ def _interpreter(content: bytes) -> Any:
     return Interpreter(model_content=content, num_threads=_THREADS)
 
 
-def _answers(content: bytes, samples: Sequence[Arrays]) -> list[Arrays]:
+def _signal_to_noise(
+    reference: bytes, candidates: Mapping[str, bytes], samples: Sequence[Arrays]
+) -> dict[str, float]:
+    """For each candidate the dB of the output that is farthest from the reference's, over all samples."""
+    expect = _runner(reference)
+    runners = {words: _runner(candidate) for words, candidate in candidates.items()}
+    signal: defaultdict[str, float] = defaultdict(float)
+    noise = {words: defaultdict[str, float](float) for words in candidates}
+    for sample in samples:  # one at a time: outputs of a segmentation network are tens of megabytes
+        expected = {name: array for name, array in expect(sample).items() if array.dtype.kind == "f"}
+        for name, array in expected.items():
+            signal[name] += _energy(array)
+        for words, run in runners.items():
+            answers = run(sample)
+            for name, array in expected.items():
+                noise[words][name] += _energy(np.subtract(array, answers[name], dtype=np.float64))
+    return {
+        words: min(
+            (_decibels(energy, noise[words][name]) for name, energy in signal.items() if energy > 0.0),
+            default=math.inf,
+        )
+        for words in candidates
+    }
+
+
+def _runner(content: bytes) -> Callable[[Arrays], Arrays]:
     interpreter = _interpreter(content)
     (runner,) = (interpreter.get_signature_runner(key) for key in interpreter.get_signature_list())
-    return [{name: np.array(value) for name, value in runner(**sample).items()} for sample in samples]
+    # What a runner returns lies in memory that its next call writes to.
+    return lambda sample: {name: np.array(value) for name, value in runner(**sample).items()}
 
 
-def _signal_to_noise(reference: Sequence[Arrays], answers: Sequence[Arrays]) -> float:
-    """DB of the output that is farthest from the reference's, over all samples."""
-    weakest = math.inf
-    for name, array in reference[0].items():
-        if array.dtype.kind != "f":
-            continue
-        expected = np.stack([outputs[name] for outputs in reference]).astype(np.float64)
-        noise = expected - np.stack([outputs[name] for outputs in answers])
-        signal, lost = float(np.square(expected).sum()), float(np.square(noise).sum())
-        if not math.isfinite(lost):
-            return -math.inf
-        if signal > 0.0 and lost > 0.0:
-            weakest = min(weakest, 10.0 * math.log10(signal / lost))
-    return weakest
+def _energy(array: NDArray[np.generic]) -> float:
+    flat = np.ravel(array).astype(np.float64)
+    return float(np.dot(flat, flat))
+
+
+def _decibels(signal: float, noise: float) -> float:
+    if not math.isfinite(noise):
+        return -math.inf
+    return 10.0 * math.log10(signal / noise) if noise > 0.0 else math.inf

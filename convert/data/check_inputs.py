@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -15,19 +16,33 @@ from convert.sources.inspection import ModelInfo
 _SIDE_STEP = 32
 #: Enough to see an output that never changes, few enough for a slow board.
 CHECK_EXAMPLES = 8
+#: Inputs and outputs of all of them; comparing takes several times that in memory.
+_MOST_BYTES = 256 << 20
+_LEAST_EXAMPLES = 2
+
+
+def check_count(info: ModelInfo, shapes: Mapping[str, tuple[int, ...]]) -> int:
+    """How many examples to check on: fewer where each is large, as a segmentation network's outputs are."""
+    sizes = [shapes[tensor.name] for tensor in info.inputs]
+    sizes += [tuple(size for size in tensor.shape if isinstance(size, int)) for tensor in info.outputs]
+    each = sum(math.prod(shape) for shape in sizes) * np.dtype(np.float32).itemsize
+    return max(_LEAST_EXAMPLES, min(CHECK_EXAMPLES, _MOST_BYTES // max(each, 1)))
 
 
 def check_inputs(
     info: ModelInfo,
     shapes: Mapping[str, tuple[int, ...]],
     examples: Examples | None,
-    count: int = CHECK_EXAMPLES,
+    count: int | None = None,
 ) -> dict[str, NDArray[np.generic]]:
     """Complete inputs (count, *shape): real examples where there are some, else seeded ones.
+
+    Without `count` as many as check_count says.
 
     Real data only, if there are any: the ranges of a static int8 model are made for them, and noise
     outside of these ranges would make a good conversion look bad.
     """
+    count = count or check_count(info, shapes)
     if examples is None:
         return seeded_inputs(info, shapes, count)
     return complete_inputs(examples, shapes, min(count, examples.examples))
