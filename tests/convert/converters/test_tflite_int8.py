@@ -67,7 +67,7 @@ def test_the_model_that_is_kept_is_the_nearest_and_its_figure_is_true() -> None:
 def test_ranges_from_the_middle_of_all_samples_forgive_an_odd_one() -> None:
     odd = [*samples(39), *samples(1, scale=40.0)]
     usual = samples(39)
-    # Ends of the graph stay as wide as the odd sample in both, so the difference is that of the inner layers.
+    # Ends of the graph stay as wide as the odd sample in both; the inner layers make the difference.
     assert (
         decibels(quantize_by("median min-max", odd), usual) > decibels(quantize_by("min-max", odd), usual) + 1
     )
