@@ -58,6 +58,7 @@ def artifact_of(workload: Workload) -> kept.Artifact | None:
         ),
         verification=fidelity_of([artifact.agreement], None) if artifact.agreement else None,
         calibration=str(artifact.calibration) if artifact.calibration else None,
+        warnings=artifact.warnings,
     )
 
 

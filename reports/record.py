@@ -183,6 +183,8 @@ class Artifact:
     #: Whether the host's own check of the artifact passed, and its figures.
     verification: Fidelity | None = None
     calibration: str | None = None
+    #: What a person should know: ways that failed before one worked, doubts about calibration.
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

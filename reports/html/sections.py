@@ -60,6 +60,7 @@ class ConversionRow:
     peak_memory: str
     error: str
     calibration: str
+    warnings: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -173,6 +174,7 @@ def _conversion(record: Record) -> ConversionRow:
         size(max(peaks)) if peaks else ABSENT,
         _error(check),
         artifact.calibration or ABSENT,
+        artifact.warnings,
     )
 
 

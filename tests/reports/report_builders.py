@@ -188,8 +188,15 @@ def artifact(of: Case, size_bytes: int) -> Artifact:
         )
     check = Fidelity(0.9998, 0.011, 1.0, 8)
     calibration = "17 images, entropy" if of.precision == "int8" else None
+    warnings = ("calibrated on 17 images; below 100 is left to chance",) if calibration else ()
     return Artifact(
-        f"{abs(hash(of.label)):064x}"[:64], size_bytes, steps[-1].tool, tuple(steps), check, calibration
+        f"{abs(hash(of.label)):064x}"[:64],
+        size_bytes,
+        steps[-1].tool,
+        tuple(steps),
+        check,
+        calibration,
+        warnings,
     )
 
 

@@ -167,6 +167,10 @@ def test_failures_carry_their_remedies_and_attempts_are_told(page: str) -> None:
     assert "the SSH link broke at byte 81920" in page
 
 
+def test_doubts_about_a_conversion_stand_with_its_steps(page: str) -> None:
+    assert "calibrated on 17 images; below 100 is left to chance" in page
+
+
 def test_the_verdicts_are_counted_without_the_null_runtime(page: str) -> None:
     counts = dict(re.findall(r'<span class="badge [a-z]+">([a-z]+)</span> <b>(\d+)</b>', page))
     assert counts == {"valid": "18", "suspect": "1", "invalid": "2", "unsupported": "1", "failed": "2"}
