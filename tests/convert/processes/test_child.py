@@ -61,7 +61,7 @@ def test_a_worker_that_hangs_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_a_worker_does_not_outlive_its_parent() -> None:
     script = (
-        "import subprocess, sys, threading; from convert import worker;"
+        "import subprocess, sys, threading; from convert.processes import worker;"
         "threading.Thread(target=worker._end_with_the_parent).start()"
     )
     worker = subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE)
