@@ -62,14 +62,11 @@ class ConversionRequest:
 
     def base(self) -> BaseRequest:
         """What the artifact is made from."""
+        format_ = FORMAT_OF[self.target]
+        # Where the way ends in that format anyhow, every way leads through it.
+        via = None if format_ == self.via else self.via
         return BaseRequest(
-            self.info,
-            FORMAT_OF[self.target],
-            self.shapes,
-            self.opset,
-            self.dynamic_batch,
-            self.tolerance,
-            self.via,
+            self.info, format_, self.shapes, self.opset, self.dynamic_batch, self.tolerance, via
         )
 
 

@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 from convert.sources.inspection import ModelInfo
 from convert.steps import StepLog
 
+#: The description of a way that changes nothing.
+UNCHANGED = "the source file as it is"
+
 Arrays = dict[str, NDArray[np.generic]]
 
 

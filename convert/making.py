@@ -15,6 +15,7 @@ from convert.data.check_inputs import check_inputs, other_shapes
 from convert.data.sample_inputs import seeded_inputs
 from convert.errors import ConvertError
 from convert.interface import Arrays, maps_to_json, to_artifact
+from convert.job import UNCHANGED
 from convert.paths import ToolWay, find_ways
 from convert.proofs.reference import reference_outputs
 from convert.sources.inspection import ModelInfo, info_to_json
@@ -126,9 +127,12 @@ class _Making:
 
     def _by_ways(self, base: Base, content: dict[str, Any]) -> dict[str, Any]:
         reply = self.workshop.run("conversion", content)
+        tools = [base.converter, reply["converter"]]
+        if base.converter and reply["converter"] == UNCHANGED:
+            tools.pop()
         return {
             **reply,
-            "converter": ", ".join(part for part in (base.converter, reply["converter"]) if part),
+            "converter": ", ".join(part for part in tools if part),
             "steps": [*(asdict(step) for step in base.steps), *reply["steps"]],
             "warnings": [*base.warnings, *reply["warnings"]],
         }

@@ -11,7 +11,7 @@ from pathlib import Path
 from convert.converters.onnx_graphs import drop_unused_domains, is_large, preprocessed, save_graph, to_half
 from convert.converters.onnx_int8 import ONNXRUNTIME_INT8, to_static_int8
 from convert.converters.onnx_opset import check_opset, prepared_graph, with_opset
-from convert.job import Job, Way
+from convert.job import UNCHANGED, Job, Way
 
 #: Below it quantised operators lack types that the quantiser uses.
 _LEAST_DYNAMIC_OPSET = 13
@@ -123,7 +123,7 @@ FLOAT16 = "onnxruntime.transformers.float16 {onnxruntime} (float32 inputs and ou
 _OPTIMISED = "onnxruntime {onnxruntime} (graph optimisations, level extended; for onnxruntime only)"
 
 SIMPLIFIED = Way(_simplify, "onnxslim {onnxslim}")
-AS_IT_IS = Way(_copy, "the source file as it is")
+AS_IT_IS = Way(_copy, UNCHANGED)
 
 #: For each precision the ways to it, best first.
 ONNX_TO_ONNXRUNTIME: dict[str, tuple[Way, ...]] = {

@@ -9,7 +9,7 @@ import shutil
 from typing import Any
 
 from convert.errors import ConversionFailed
-from convert.job import Job, Way
+from convert.job import UNCHANGED, Job, Way
 
 _PACKAGE = "ai-edge-quantizer"
 _EVERYWHERE = ".*"
@@ -115,7 +115,7 @@ def _entry(schema: Any, graph: Any, index: int) -> Any:
     return entry
 
 
-AS_IT_IS = Way(_copy, "the source file as it is")
+AS_IT_IS = Way(_copy, UNCHANGED)
 
 #: For each precision the ways to it, best first.
 TFLITE_TO_TFLITE: dict[str, tuple[Way, ...]] = {
