@@ -120,6 +120,9 @@ def convert(
     prepare: bool = typer.Option(
         False, "--prepare", help="Make the toolchains named in place of MODEL, or the usual ones, ahead."
     ),
+    prune: bool = typer.Option(
+        False, "--prune", help="With --prepare: remove toolchains of other versions of edgebench first."
+    ),
     as_json: bool = typer.Option(False, "--json", help="Print conversion.json instead of the table."),
     shared_shapes: bool = typer.Option(False, "--shared-shapes", hidden=True),
 ) -> None:
@@ -128,7 +131,7 @@ def convert(
     A second time it only makes what is missing or would now come out differently.
     """
     if prepare:
-        prepare_toolchains(words(model))
+        prepare_toolchains(words(model), prune=prune)
         return
     try:
         asked = _Asked(

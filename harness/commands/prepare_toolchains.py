@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import typer
 
 from convert.errors import ConvertError
-from convert.processes.toolchain import TOOLCHAINS, find_toolchain, prepare_toolchain
+from convert.processes.toolchain import TOOLCHAINS, find_toolchain, prepare_toolchain, remove_unused
 from harness.commands import console
 from harness.converter_errors import as_bench_error
 from harness.errors import UsageError
@@ -18,8 +18,11 @@ EXIT_FAILED = 3
 USUAL = ("torch", "tensorflow", "onnx2tf", "tflite-runtime", "tensorrt-parser")
 
 
-def prepare_toolchains(names: Sequence[str] | None) -> None:
-    """Make the named toolchains, or the usual ones; one that fails does not stop the others."""
+def prepare_toolchains(names: Sequence[str] | None, *, prune: bool = False) -> None:
+    """Make the named toolchains, or the usual ones; one that fails does not stop the others.
+
+    With `prune` those of other pins go first: an upgrade of edgebench leaves them behind.
+    """
     names = names or USUAL
     for name in names:
         if name not in TOOLCHAINS:
@@ -27,6 +30,8 @@ def prepare_toolchains(names: Sequence[str] | None) -> None:
                 f"--prepare {name}: there is no such toolchain", f"choose from {', '.join(TOOLCHAINS)}"
             )
     home = toolchains_home()
+    for old in remove_unused(home) if prune else ():
+        console.note(f"removed {old}, which this version does not use")
     missing = [name for name in names if find_toolchain(name, home) is None]
     if len(missing) > 1:
         disk = sum(TOOLCHAINS[name].disk_mb for name in missing)

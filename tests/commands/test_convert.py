@@ -339,6 +339,19 @@ def test_toolchains_that_are_there_are_not_made_again(bench: Any, place: Path) -
     assert said.out == "tflite-runtime (running TFLite as older boards do): ready\n"
 
 
+def test_toolchains_of_other_versions_go_when_asked_to(bench: Any, place: Path) -> None:
+    kept, old = toolchain_key("tflite-runtime"), "tflite-runtime-0123456789ab"
+    for name in (kept, old):
+        (place / "toolchains" / name / "env-a/bin").mkdir(parents=True)
+        (place / "toolchains" / name / "env-a/bin/python").touch()
+        (place / "toolchains" / name / "complete").write_text("env-a")
+    bench("convert", "--prepare", "tflite-runtime")
+    assert (place / "toolchains" / old).is_dir()
+    said = bench("convert", "--prepare", "tflite-runtime", "--prune")
+    assert f"removed {old}, which this version does not use" in said.err
+    assert [(place / "toolchains" / name).is_dir() for name in (kept, old)] == [True, False]
+
+
 def test_the_help_has_an_example(bench: Any) -> None:
     said = bench("convert", "--help")
     assert said.status == 0
