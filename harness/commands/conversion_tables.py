@@ -11,10 +11,10 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.commands import console
-from harness.conversion_files import FILE_NAME
-from harness.convert_model import Outcome
-from harness.model_folder import SUMMARY_NAME
-from harness.wanted import Wanted
+from harness.conversion.conversion_files import FILE_NAME
+from harness.conversion.convert_model import Outcome
+from harness.conversion.model_folder import SUMMARY_NAME
+from harness.conversion.wanted import Wanted
 from reports.plain_text import plain
 from reports.units import ABSENT, plural, seconds, size
 

@@ -17,14 +17,14 @@ from harness.commands.asked_model import asked_model
 from harness.commands.conversion_tables import ConversionDisplay, FolderDisplay, show_folder, show_records
 from harness.commands.option_values import memory_size, numbers, shapes, words
 from harness.commands.prepare_toolchains import prepare_toolchains
-from harness.conversion_files import ConversionFolder
-from harness.conversion_records import failure_record
-from harness.convert_model import convert_model
+from harness.conversion.conversion_files import ConversionFolder
+from harness.conversion.conversion_records import failure_record
+from harness.conversion.convert_model import convert_model
+from harness.conversion.model_folder import FolderOrder, convert_folder
+from harness.conversion.wanted import ConversionOptions, find_wanted, with_own_data
 from harness.errors import BenchError, UsageError
-from harness.model_folder import FolderOrder, convert_folder
 from harness.models import BenchModel
 from harness.places import toolchains_home, workshop
-from harness.wanted import ConversionOptions, find_wanted, with_own_data
 
 EXIT_FAILED = 3
 

@@ -17,12 +17,12 @@ from convert.sources.inspection import ModelInfo, TensorInfo, inspect_source
 from harness.commands import console
 from harness.commands.asked_model import asked_model
 from harness.commands.option_values import shapes
-from harness.conversion_records import failure_record, source_record
+from harness.conversion.conversion_records import failure_record, source_record
+from harness.conversion.runtime_outlook import Outlook, outlooks
+from harness.conversion.wanted import with_own_data
 from harness.converter_errors import translated
 from harness.errors import BenchError
 from harness.places import workshop
-from harness.runtime_outlook import Outlook, outlooks
-from harness.wanted import with_own_data
 from reports.plain_text import plain
 from reports.units import size
 

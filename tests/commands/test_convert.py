@@ -13,8 +13,8 @@ import pytest
 
 from convert.processes.toolchain import toolchain_key
 from harness.commands.cli import exit_code
-from harness.conversions import Made, ModelConversion
-from harness.wanted import Wanted
+from harness.conversion.conversions import Made, ModelConversion
+from harness.conversion.wanted import Wanted
 from tests.convert.models import DIGITS, convolution, save, value, weights
 
 #: What the second time must not load: runtimes, converters, and what other commands need.

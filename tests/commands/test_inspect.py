@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from convert.proofs.compatibility import RuntimeCheck
-from harness import runtime_outlook
 from harness.commands.cli import exit_code
+from harness.conversion import runtime_outlook
 from tests.convert.models import DIGITS, convolution, language_model, with_external_data
 
 pytestmark = pytest.mark.processes

@@ -30,10 +30,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convert.cache import file_sha256
-from harness.conversion_records import artifact_record, failed_record, source_record
-from harness.conversions import Made
+from harness.conversion.conversion_records import artifact_record, failed_record, source_record
+from harness.conversion.conversions import Made
+from harness.conversion.wanted import ConversionOptions, Wanted
 from harness.errors import BenchError, ConversionFailed, UsageError
-from harness.wanted import ConversionOptions, Wanted
 from reports.files import write_atomically
 
 FORMAT_VERSION = 1

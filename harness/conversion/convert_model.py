@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from convert.workshop import Workshop
-from harness.conversion_files import ConversionFolder
-from harness.conversions import ModelConversion
+from harness.conversion.conversion_files import ConversionFolder
+from harness.conversion.conversions import ModelConversion
+from harness.conversion.runtime_checks import is_settled
+from harness.conversion.wanted import ConversionOptions, Wanted, conversion_keys
 from harness.errors import BenchError
 from harness.models import BenchModel
-from harness.runtime_checks import is_settled
-from harness.wanted import ConversionOptions, Wanted, conversion_keys
 
 Record = dict[str, Any]
 

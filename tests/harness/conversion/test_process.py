@@ -10,8 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from harness import model_process
-from harness.model_process import ProcessEnd, run_bench
+from harness.conversion import model_process
+from harness.conversion.model_process import ProcessEnd, run_bench
 
 pytestmark = pytest.mark.processes
 

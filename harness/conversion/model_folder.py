@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from harness.conversion_files import FILE_NAME, ConversionFolder, as_text
-from harness.conversion_records import failure_record
-from harness.convert_model import find_finished
+from harness.conversion.conversion_files import FILE_NAME, ConversionFolder, as_text
+from harness.conversion.conversion_records import failure_record
+from harness.conversion.convert_model import find_finished
+from harness.conversion.folder_models import find_folder_models
+from harness.conversion.model_process import ProcessEnd, run_bench
+from harness.conversion.wanted import ConversionOptions, Wanted, find_wanted, with_own_data
 from harness.errors import BenchError, UsageError
-from harness.folder_models import find_folder_models
-from harness.model_process import ProcessEnd, run_bench
 from harness.models import BenchModel, find_models
-from harness.wanted import ConversionOptions, Wanted, find_wanted, with_own_data
 from reports.files import write_atomically
 
 FORMAT_VERSION = 1

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from harness.conversion.folder_models import find_folder_models
 from harness.errors import UsageError
-from harness.folder_models import find_folder_models
 
 
 def made(folder: Path, *files: str) -> Path:

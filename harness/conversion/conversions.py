@@ -22,12 +22,12 @@ from convert.proofs.compatibility import RuntimeCheck
 from convert.sources.inspection import ModelInfo, TensorInfo, inspect_source
 from convert.sources.source import Source
 from convert.workshop import Workshop
+from harness.conversion.runtime_checks import check_runtimes
+from harness.conversion.wanted import ConversionOptions, Wanted
 from harness.converter_errors import translated
 from harness.errors import BenchError, CaseError, ConversionFailed, UsageError
 from harness.model_sources import EXAMPLE_SHAPED, inspect_at_batch, nearest_source, preprocessing_of
 from harness.models import BenchModel
-from harness.runtime_checks import check_runtimes
-from harness.wanted import ConversionOptions, Wanted
 
 Shape = tuple[int, ...]
 

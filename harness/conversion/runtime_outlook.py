@@ -10,7 +10,7 @@ from convert.errors import ConvertError
 from convert.paths import FORMAT_OF, WAYS, find_ways
 from convert.sources.inspection import ModelInfo
 from convert.workshop import Workshop
-from harness.runtime_checks import ask_tensorrt
+from harness.conversion.runtime_checks import ask_tensorrt
 
 #: Runtimes, and the target that is made for each.
 RUNTIMES = ("onnxruntime", "tflite", "tensorrt")

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from convert.sources.source import Source, SourceKind
+from harness.conversion.wanted import ConversionOptions, Wanted, conversion_keys, find_wanted, with_own_data
 from harness.errors import UsageError
 from harness.models import BenchModel, find_models
-from harness.wanted import ConversionOptions, Wanted, conversion_keys, find_wanted, with_own_data
 
 FP32 = (Wanted("tflite", "fp32"),)
 NO_OPTIONS = ConversionOptions()
@@ -114,11 +114,11 @@ def test_a_key_changes_with_everything_an_artifact_depends_on(model: BenchModel,
 
 def test_a_key_changes_with_the_tools(model: BenchModel, monkeypatch: pytest.MonkeyPatch) -> None:
     before = key(model)
-    monkeypatch.setattr("harness.wanted.version", lambda _package: "99.0")
+    monkeypatch.setattr("harness.conversion.wanted.version", lambda _package: "99.0")
     tools = key(model)
-    monkeypatch.setattr("harness.wanted.harness_version", lambda: "99.0")
+    monkeypatch.setattr("harness.conversion.wanted.harness_version", lambda: "99.0")
     edgebench = key(model)
-    monkeypatch.setattr("harness.wanted.toolchain_key", lambda name: f"{name}-new-pins")
+    monkeypatch.setattr("harness.conversion.wanted.toolchain_key", lambda name: f"{name}-new-pins")
     assert len({before, tools, edgebench, key(model)}) == 4
 
 

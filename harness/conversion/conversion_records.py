@@ -12,9 +12,9 @@ from convert.data.shapes import resolve_shapes
 from convert.interface import TensorMap
 from convert.proofs.verification import OutputAgreement
 from convert.sources.inspection import ModelInfo, TensorInfo
-from harness.conversions import Made, reason_of
+from harness.conversion.conversions import Made, reason_of
+from harness.conversion.wanted import ConversionOptions, Wanted
 from harness.errors import BenchError, CaseError
-from harness.wanted import ConversionOptions, Wanted
 
 Shape = tuple[int, ...]
 

@@ -18,10 +18,10 @@ from convert.interface import TensorMap
 from convert.proofs.verification import OutputAgreement
 from convert.sources.inspection import ModelFile, TensorInfo
 from convert.steps import Step
-from harness.conversion_files import ConversionFolder, file_stem
-from harness.conversions import Made
+from harness.conversion.conversion_files import ConversionFolder, file_stem
+from harness.conversion.conversions import Made
+from harness.conversion.wanted import ConversionOptions, Wanted
 from harness.errors import ConversionFailed, UsageError
-from harness.wanted import ConversionOptions, Wanted
 from tests.convert.models import info
 
 OPTIONS = ConversionOptions()
@@ -266,7 +266,7 @@ def test_a_disk_that_takes_no_more_leaves_no_half_files(
         target.write_bytes(b"mod")
         raise OSError(28, "No space left on device", str(target))
 
-    monkeypatch.setattr("harness.conversion_files.shutil.copyfile", full)
+    monkeypatch.setattr("harness.conversion.conversion_files.shutil.copyfile", full)
     with pytest.raises(ConversionFailed, match="No space left on device") as raised:
         keep(tmp_path / "out", made(tmp_path / "a", TFLITE))
     assert raised.value.reason == "not_writable"
