@@ -34,10 +34,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from convert.data.datasets import Examples, load_examples
 from convert.data.preprocessing import Preprocessing
 from convert.interface import TensorMap, as_fed, as_numbers, to_artifact, to_source
+from convert.processes.toolchain import prepare_toolchain
 from convert.proofs.execution import run_model
 from convert.sources.inspection import inspect_source
-from convert.sources.source import find_source
+from convert.sources.source import Source, find_source
 from convert.workshop import Workshop
+from harness.models import find_models
+from harness.places import workshop as own_workshop
 
 ROOT = Path(__file__).resolve().parent.parent
 IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
@@ -70,6 +73,13 @@ WAYS: tuple[tuple[str, tuple[str, ...]], ...] = (
         ("--to", "tflite", "--precision", "int8", "--io", "uint8", "--via", "onnx"),
     ),
 )
+#: The same of the network in Keras (benchmarks/keras_mobilenet_v2.py), by its kind of source.
+KERAS_WAYS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    ("keras", "Keras -> TFLite", ("--to", "tflite", "--precision", ALL)),
+    ("keras", "Keras -> TFLite, uint8", ("--to", "tflite", "--precision", "int8", "--io", "uint8")),
+    ("saved_model", "SavedModel -> TFLite", ("--to", "tflite", "--precision", ALL)),
+    ("saved_model", "SavedModel -> ONNX -> ONNX Runtime", ("--to", "onnx", "--precision", ALL)),
+)
 
 
 def describe(folder: Path, name: str, given: argparse.Namespace) -> Path:
@@ -86,6 +96,30 @@ def describe(folder: Path, name: str, given: argparse.Namespace) -> Path:
     lines += ["[sources]", f'pytorch = "{network.factory}"']
     if name == "mobilenet_v2" and given.mobilenet_weights:
         lines.append(f'weights = "{given.mobilenet_weights.absolute()}"')
+    lines += ["[preprocessing]", f"resize = {list(network.resize)}", f"crop = {list(network.crop)}"]
+    lines += [f"{key} = {value}" for key, value in IMAGENET.items()]
+    (place / "model.toml").write_text("\n".join(lines) + "\n")
+    return place / "model.toml"
+
+
+def describe_keras(folder: Path, kind: str, given: argparse.Namespace, workshop: Workshop) -> Path:
+    """The model.toml of MobileNetV2 in Keras, made from torchvision's weights."""
+    place = folder / "mobilenet_v2" / kind
+    files = [folder / "mobilenet_v2" / name for name in ("weights.npz", "net.keras", "net_saved")]
+    script = str(ROOT / "benchmarks" / "keras_mobilenet_v2.py")
+    if not files[2].exists():
+        for toolchain, words in (
+            ("torch", ["weights", given.mobilenet_weights, files[0]]),
+            ("tensorflow", ["network", *files]),
+        ):
+            python = prepare_toolchain(toolchain, workshop.toolchains, print)
+            subprocess.run([python, script, *words], check=True, capture_output=True)
+    place.mkdir(exist_ok=True)
+    network = NETWORKS["mobilenet_v2"]
+    lines = ['name = "mobilenet_v2"']
+    if given.calibration:
+        lines.append(f'calibration = "{given.calibration.absolute()}"')
+    lines += ["[sources]", f'{kind} = "{(files[1] if kind == "keras" else files[2]).absolute()}"']
     lines += ["[preprocessing]", f"resize = {list(network.resize)}", f"crop = {list(network.crop)}"]
     lines += [f"{key} = {value}" for key, value in IMAGENET.items()]
     (place / "model.toml").write_text("\n".join(lines) + "\n")
@@ -137,12 +171,11 @@ def _map(tensor: Mapping[str, Any]) -> TensorMap:
     return TensorMap(tensor["name"], tensor["source"], tuple(permutation) if permutation else None)
 
 
-def labelled(spec: Path, given: argparse.Namespace, workshop: Workshop) -> Examples | None:
-    """The labelled photos as MobileNetV2 takes them."""
-    if not given.photos or spec.parent.name != "mobilenet_v2":
+def labelled(source: Source, given: argparse.Namespace, workshop: Workshop) -> Examples | None:
+    """The labelled photos as a MobileNetV2 takes them."""
+    if not given.photos:
         return None
     network = NETWORKS["mobilenet_v2"]
-    source = find_source(network.factory, search=spec.parent)
     info = inspect_source(source, workshop)
     preprocessing = Preprocessing(
         resize=network.resize[0],
@@ -151,13 +184,13 @@ def labelled(spec: Path, given: argparse.Namespace, workshop: Workshop) -> Examp
         mean=tuple(IMAGENET["mean"]),
         std=tuple(IMAGENET["std"]),
     )
-    return load_examples(given.photos, info, {info.inputs[0].name: (1, 3, 224, 224)}, preprocessing)
+    (image,) = info.inputs
+    shape = tuple(size if isinstance(size, int) else 1 for size in image.shape)
+    return load_examples(given.photos, info, {image.name: shape}, preprocessing)
 
 
 def main() -> None:
     """Convert, judge, convert again."""
-    from harness.places import workshop as own_workshop
-
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--calibration", type=Path)
@@ -169,15 +202,36 @@ def main() -> None:
     workshop = own_workshop(print)
     for name in [given.only] if given.only else NETWORKS:
         spec = describe(given.folder, name, given)
-        photos = labelled(spec, given, workshop)
+        photos = None
+        if name == "mobilenet_v2":
+            source = find_source(NETWORKS[name].factory, search=spec.parent)
+            photos = labelled(source, given, workshop)
         print(f"\n{name}")
         for number, (way, words) in enumerate(WAYS):
-            out = given.folder / name / f"way-{number}"
-            seconds, content = converted(spec, out, words, given)
-            again, _ = converted(spec, out, words, given)
-            print(f" {way}: {seconds:.1f} s, second time {again:.2f} s", flush=True)
-            for record in content["artifacts"]:
-                print(row(record, top1(record, out, photos, workshop)), flush=True)
+            show(way, words, spec, spec.parent / f"way-{number}", photos, given, workshop)
+        if name == "mobilenet_v2" and given.mobilenet_weights:
+            for number, (kind, way, words) in enumerate(KERAS_WAYS):
+                spec = describe_keras(given.folder, kind, given, workshop)
+                keras = next(value for value in find_models([str(spec)])[0].sources.values())
+                out = spec.parent / f"way-{number}"
+                show(way, words, spec, out, labelled(keras, given, workshop), given, workshop)
+
+
+def show(
+    way: str,
+    words: Sequence[str],
+    spec: Path,
+    out: Path,
+    photos: Examples | None,
+    given: argparse.Namespace,
+    workshop: Workshop,
+) -> None:
+    """Converts one way, twice, and prints what came out."""
+    seconds, content = converted(spec, out, words, given)
+    again, _ = converted(spec, out, words, given)
+    print(f" {way}: {seconds:.1f} s, second time {again:.2f} s", flush=True)
+    for record in content["artifacts"]:
+        print(row(record, top1(record, out, photos, workshop)), flush=True)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from convert.steps import Step
 from convert.workshop import Workshop
 
 #: Raised whenever the same tools would now make another artifact, or entries hold something else.
-_CONVERSION_VERSION = 5
+_CONVERSION_VERSION = 6
 _PACKAGES = {
     "onnx": ("onnx", "onnxruntime", "onnxslim"),
     "tflite": ("ai-edge-litert", "ai-edge-quantizer"),

@@ -15,6 +15,8 @@ from convert.cache import file_sha256
 from convert.errors import InvalidModel
 from convert.sources.source import Source
 
+#: What a SavedModel is made of; what else lies in its folder is none of it.
+_SAVED_MODEL = ("*.pb", "*.pbtxt", "variables/**/*", "assets/**/*", "assets.extra/**/*")
 #: An entry of external_data in a serialised ONNX tensor: key "location", then the value, length first.
 _LOCATION = re.compile(rb"\x0a\x08location\x12(.)", re.DOTALL)
 
@@ -32,7 +34,8 @@ def source_files(source: Source) -> list[tuple[str, Path]]:
     """All files of a source by name: its own, and those of the factory's modules in the search folder."""
     files: list[tuple[str, Path]] = []
     if source.path is not None and source.path.is_dir():
-        found = sorted(item for item in source.path.rglob("*") if item.is_file())
+        own = [source.path.glob(name) for name in _SAVED_MODEL]
+        found = sorted({item for names in own for item in names if item.is_file()})
         files += [(str(item.relative_to(source.path)), item) for item in found]
     elif source.path is not None:
         files.append((source.path.name, source.path))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -264,15 +265,25 @@ def keras_request(info: ModelInfo, io: Any = "float") -> ConversionRequest:
     return ConversionRequest(info, "tflite", "int8", shapes, allow_random_calibration=True, io=io)
 
 
-def test_keras_goes_to_integers_by_tensorflows_own_converter(
+def test_of_tensorflows_integers_and_the_quantizers_the_nearer_to_fp32_are_kept(
     keras_network: ModelInfo, workshop: Workshop
 ) -> None:
     artifact = convert(keras_request(keras_network, "uint8"), workshop)
-    assert artifact.converter.startswith("tf.lite.TFLiteConverter (full integer")
     assert [tensor.dtype for tensor in (*artifact.info.inputs, *artifact.info.outputs)] == ["uint8"] * 2
-    cosine = artifact.agreement[0].cosine
-    assert cosine is not None
-    assert cosine > 0.99
+    told = re.search(r"verification, ([\d.]+) dB; ([\d.]+) by (.+)", str(artifact.steps[-1].detail))
+    assert told is not None
+    assert float(told[1]) >= float(told[2])
+    assert {"ai-edge-quantizer" in artifact.converter, "ai-edge-quantizer" in told[3]} == {True, False}
+    assert [path.name for path in artifact.files[0].path.parent.parent.iterdir() if path.is_dir()] == [
+        artifact.files[0].path.parent.name
+    ]
+
+
+def test_keras_goes_to_half_by_tensorflows_own_converter(
+    keras_network: ModelInfo, workshop: Workshop
+) -> None:
+    artifact = convert(replace(keras_request(keras_network), precision="fp16"), workshop)
+    assert artifact.converter.startswith("tf.lite.TFLiteConverter (float16 weights) [tensorflow-cpu 2.21")
 
 
 def test_where_tensorflows_converter_fails_the_quantizer_makes_it_of_the_fp32_model(

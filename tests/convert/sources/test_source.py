@@ -101,6 +101,14 @@ def test_a_change_in_an_imported_module_changes_the_digest_and_another_does_not(
     assert source_sha256(source) != before
 
 
+def test_what_is_made_in_the_folder_of_a_saved_model_is_none_of_it(tmp_path: Path) -> None:
+    for name in ("saved_model.pb", "variables/variables.index", "assets/words/a.txt", "converted/net.tflite"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"content")
+    names = [name for name, _ in source_files(Source("savedmodel", tmp_path))]
+    assert names == ["assets/words/a.txt", "saved_model.pb", "variables/variables.index"]
+
+
 def test_external_data_belong_to_an_onnx_source(tmp_path: Path) -> None:
     path = models.with_external_data(tmp_path / "model.onnx", "weights.bin")
     source = Source("onnx", path)
