@@ -25,7 +25,7 @@ from convert.steps import Step
 from convert.workshop import Workshop
 
 #: Raised whenever the same tools would now make another artifact, or entries hold something else.
-_CONVERSION_VERSION = 6
+CONVERSION_VERSION = 6
 _PACKAGES = {
     "onnx": ("onnx", "onnxruntime", "onnxslim"),
     "tflite": ("ai-edge-litert", "ai-edge-quantizer"),
@@ -149,7 +149,7 @@ def _check_options(request: ConversionRequest, calibrated: bool) -> None:
 def _content(request: ConversionRequest, calibrated: bool) -> dict[str, Any]:
     """Everything the artifact and its entry depend on."""
     return {
-        "version": _CONVERSION_VERSION,
+        "version": CONVERSION_VERSION,
         "source": request.info.sha256,
         "base": base_identity(request.base()),
         "target": request.target,

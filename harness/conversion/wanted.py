@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import cast
 
 from convert.base import DEFAULT_TOLERANCE, Format
-from convert.conversion import Io, Precision, Target
+from convert.conversion import CONVERSION_VERSION, Io, Precision, Target
 from convert.paths import WAYS
 from convert.processes.toolchain import TOOLCHAINS, toolchain_key
 from harness.errors import UsageError
@@ -137,7 +137,7 @@ def conversion_keys(
 ) -> dict[Wanted, str]:
     """Digests of everything that artifacts depend on, found without loading the model or its data."""
     content = {
-        "edgebench": harness_version(),
+        "edgebench": [harness_version(), CONVERSION_VERSION],
         "packages": [_version(package) for package in _PACKAGES],
         "toolchains": [toolchain_key(name) for name in sorted(TOOLCHAINS)],
         "model": model.identity(),
