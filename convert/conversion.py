@@ -25,7 +25,7 @@ from convert.steps import Step
 from convert.workshop import Workshop
 
 #: Raised whenever the same tools would now make another artifact, or entries hold something else.
-CONVERSION_VERSION = 6
+CONVERSION_VERSION = 7
 _PACKAGES = {
     "onnx": ("onnx", "onnxruntime", "onnxslim"),
     "tflite": ("ai-edge-litert", "ai-edge-quantizer"),

@@ -29,6 +29,8 @@ DOUBTFUL_COSINE = {"fp32": 0.99999, "fp16": 0.9995, "int8": 0.95, "int8-dynamic"
 LOWEST_EQUAL_SHARE = {"fp32": 0.99, "fp16": 0.90, "int8": 0.50, "int8-dynamic": 0.50}
 #: An output of zeros has no cosine; then an absolute error up to this is rounding.
 _ROUNDING = {"fp32": 1e-4, "fp16": 1e-2}
+#: Examples, batch, and a map's classes, height and width.
+_MAP_RANK = 5
 #: A reference that varies less than this between examples may be constant after quantisation.
 _NOTABLE_VARIATION = 0.1
 
@@ -42,7 +44,7 @@ class OutputAgreement:
     cosine: float | None
     max_abs_error: float
     sqnr_db: float | None
-    #: Share of rows (last axis) with the same largest element; None for non-floats and single elements.
+    #: Share of rows along the classes with the same largest element; None for non-floats, single elements.
     argmax_agreement: float | None
     #: Share of equal elements of an output that is not float.
     equal_share: float | None = None
@@ -226,9 +228,20 @@ def _sqnr_db(expected: NDArray[np.float64], difference: NDArray[np.float64]) -> 
 
 
 def _argmax_agreement(expected: NDArray[np.float64], actual: NDArray[np.float64]) -> float | None:
-    if expected.ndim < 2 or expected.shape[-1] < 2 or expected.size == 0:
+    if expected.ndim < 2 or expected.size == 0:
         return None
-    return float(np.mean(expected.argmax(axis=-1) == actual.argmax(axis=-1)))
+    axis = _class_axis(expected.shape)
+    if expected.shape[axis] < 2:
+        return None
+    return float(np.mean(expected.argmax(axis=axis) == actual.argmax(axis=axis)))
+
+
+def _class_axis(shape: tuple[int, ...]) -> int:
+    """Where the classes lie in (examples, *shape): last; of maps, also (N, C, H, W), the shortest axis."""
+    if len(shape) < _MAP_RANK:
+        return len(shape) - 1
+    axes = [axis for axis in range(2, len(shape)) if shape[axis] > 1]
+    return min(reversed(axes), key=lambda axis: shape[axis], default=len(shape) - 1)
 
 
 def _defect(expected: NDArray[np.float64], actual: NDArray[np.float64]) -> str | None:

@@ -141,3 +141,15 @@ def test_any_two_outputs_give_figures_in_their_ranges(left: np.ndarray, right: n
     for precision in ("fp32", "fp16", "int8", "int8-dynamic"):
         find_fault((found,), precision)
         assert find_fault((agreement(left, left),), precision) is None
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2, 3, 4), (0, 1, 3, 4, 2)])
+def test_of_a_map_the_classes_of_places_are_compared_wherever_they_lie(order: tuple[int, ...]) -> None:
+    random = np.random.RandomState(0)
+    scores = random.standard_normal((2, 1, 3, 8, 10)).astype(np.float32)
+    other = scores.copy()
+    # One place of the 160 gets another class; along height or width nothing of this would be 1 in 160.
+    place = (0, 0, slice(None), 2, 3)
+    other[place] = np.roll(scores[place], 1)
+    (agreement,) = compare_outputs({"map": scores.transpose(order)}, {"map": other.transpose(order)})
+    assert agreement.argmax_agreement == pytest.approx(159 / 160)
