@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import time
 from pathlib import Path
@@ -100,7 +101,12 @@ def test_ctrl_c_ends_the_child_before_it_goes_on(monkeypatch: pytest.MonkeyPatch
             time.sleep(0.02)
         os.kill(os.getpid(), 2)
 
-    threading.Thread(target=interrupt, daemon=True).start()
-    with pytest.raises(KeyboardInterrupt):
-        run(code, monkeypatch)
+    # Whoever starts the tests in the background has Ctrl-C ignored; here it is a terminal's.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        threading.Thread(target=interrupt, daemon=True).start()
+        with pytest.raises(KeyboardInterrupt):
+            run(code, monkeypatch)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert marks.read_text() == "cleaned up"
