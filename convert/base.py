@@ -6,6 +6,7 @@ goes through another format uses that one's base, so every hop is verified on it
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -176,6 +177,7 @@ def _make(
         except ConvertError as error:
             failures.append(error)
             warnings.append(f"{route.description} failed: {error.message}")
+            shutil.rmtree(folder / f"route-{number}", ignore_errors=True)
             continue
         content["warnings"] = [*warnings, *content["warnings"]]
         content["next_route"] = request.skip + number + 1 if number + 1 < len(routes) else None
@@ -282,9 +284,8 @@ def _read(entry: Path) -> Base | None:
     if content is None:
         return None
     info = info_from_json(content["info"], entry / content["file"])
-    for file in info.files:
-        if not file.path.is_file() or file.path.stat().st_size != file.bytes:
-            return None
+    if not info.is_whole():
+        return None
     return Base(
         info=info,
         inputs=maps_from_json(content["inputs"]),

@@ -181,9 +181,8 @@ def _read(entry: Path, request: ConversionRequest) -> Artifact | None:
     if content is None:
         return None
     info = info_from_json(content["info"], entry / content["file"])
-    for file in info.files:
-        if not file.path.is_file() or file.path.stat().st_size != file.bytes:
-            return None
+    if not info.is_whole():
+        return None
     calibration = content["calibration"]
     return Artifact(
         files=info.files,

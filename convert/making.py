@@ -173,6 +173,7 @@ class _Making:
                 if last_resort and tool is self.tools[-1]:
                     raise
                 self.warnings.append(f"{tool.description} failed: {error.message}")
+                shutil.rmtree(self.folder / "by-tool", ignore_errors=True)
         return None
 
     def _by_tool(self, tool: ToolWay, base: Base, content: dict[str, Any], place: Path) -> dict[str, Any]:

@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from convert.errors import InvalidModel
+
 #: What a missing, damaged or foreign file raises.
 UNREADABLE_NPZ = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error)
 
@@ -47,3 +49,15 @@ def read_npz(file: Path) -> dict[str, NDArray[np.generic]]:
         if not isinstance(archive, np.lib.npyio.NpzFile):
             raise ValueError("it holds one array without a name")  # noqa: TRY004 - the file is wrong
         return {name: archive[name] for name in archive.files}
+
+
+def stacked_outputs(name: str, outputs: list[NDArray[np.generic]]) -> NDArray[np.generic]:
+    """One output of all examples as (examples, *shape); raises InvalidModel where its shape varies."""
+    shapes = sorted({output.shape for output in outputs})
+    if len(shapes) > 1:
+        raise InvalidModel(
+            f"output {name!r} changes its shape with the values of the input: " + ", ".join(map(str, shapes)),
+            reason="variable_output",
+            remedy="Export the model with outputs of a fixed size (detections: a fixed number, padded)",
+        )
+    return np.stack(outputs)

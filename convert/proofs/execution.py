@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from convert.data.arrays import load_arrays, save_arrays
-from convert.errors import ConversionFailed, ConvertError, InvalidModel
+from convert.data.arrays import load_arrays, save_arrays, stacked_outputs
+from convert.errors import ConversionFailed, ConvertError
 from convert.sources.inspection import ModelInfo, info_from_json
 
 Arrays = dict[str, NDArray[np.generic]]
@@ -39,7 +39,7 @@ def run_model(info: ModelInfo, inputs: Mapping[str, NDArray[np.generic]]) -> Arr
             reason="execution_failed",
             remedy="Check the shapes (--shape) and that the model runs at all",
         ) from error
-    return {name: _stacked(name, [answer[name] for answer in answers]) for name in answers[0]}
+    return {name: stacked_outputs(name, [answer[name] for answer in answers]) for name in answers[0]}
 
 
 def _by_canonical_name(info: ModelInfo, inputs: Mapping[str, NDArray[np.generic]]) -> Arrays:
@@ -96,17 +96,6 @@ def _tflite(info: ModelInfo, feeds: Arrays) -> Callable[[Arrays], Arrays]:
         return {name: interpreter.get_tensor(index) for name, index in outputs}
 
     return infer
-
-
-def _stacked(name: str, outputs: list[NDArray[np.generic]]) -> NDArray[np.generic]:
-    shapes = sorted({output.shape for output in outputs})
-    if len(shapes) > 1:
-        raise InvalidModel(
-            f"output {name!r} changes its shape with the values of the input: " + ", ".join(map(str, shapes)),
-            reason="variable_output",
-            remedy="Export the model with outputs of a fixed size (detections: a fixed number, padded)",
-        )
-    return np.stack(outputs)
 
 
 def reference(request: dict[str, Any]) -> dict[str, Any]:

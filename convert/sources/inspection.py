@@ -80,6 +80,10 @@ class ModelInfo:
     #: Of a model that needs its framework: how it is read.
     source: Source | None = None
 
+    def is_whole(self) -> bool:
+        """Whether all its files are there and none is cut."""
+        return all(file.path.is_file() and file.path.stat().st_size == file.bytes for file in self.files)
+
 
 def inspect(path: Path, cache: Path) -> ModelInfo:
     """The model at `path`; raises InvalidModel if it cannot be run.

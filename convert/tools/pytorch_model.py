@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from convert.data.arrays import load_arrays, save_arrays
+from convert.data.arrays import load_arrays, save_arrays, stacked_outputs
 from convert.errors import DataError, InvalidModel
 from convert.sources.source import Source, source_from_json
 from convert.tools.exchange import InputShape
@@ -94,7 +94,7 @@ def reference(request: dict[str, Any]) -> dict[str, Any]:
     feeds = _feeds(request["info"], arrays)
     examples = len(next(iter(feeds.values())))
     answers = [_answer(module, {name: array[i] for name, array in feeds.items()}) for i in range(examples)]
-    outputs = {name: _stacked(name, [answer[name] for answer in answers]) for name in answers[0]}
+    outputs = {name: stacked_outputs(name, [answer[name] for answer in answers]) for name in answers[0]}
     return {"names": save_arrays(Path(request["outputs"]), outputs)}
 
 
@@ -248,17 +248,6 @@ def _answer(module: Module, feed: Mapping[str, NDArray[np.generic]]) -> dict[str
     outputs = run(module, {name: torch.from_numpy(np.asarray(array)) for name, array in feed.items()})
     # A copy: what is answered may be an input, or a buffer the module writes to again.
     return {name: tensor.detach().numpy().copy() for name, tensor in outputs.items()}
-
-
-def _stacked(name: str, outputs: list[NDArray[np.generic]]) -> NDArray[np.generic]:
-    shapes = sorted({output.shape for output in outputs})
-    if len(shapes) > 1:
-        raise InvalidModel(
-            f"output {name!r} changes its shape with the values of the input: " + ", ".join(map(str, shapes)),
-            reason="variable_output",
-            remedy="Export the model with outputs of a fixed size (detections: a fixed number, padded)",
-        )
-    return np.stack(outputs)
 
 
 Seen = list[tuple[str, str, NDArray[np.generic]]]

@@ -148,7 +148,7 @@ def _trace(export: _Export, opset: int) -> None:
     """Writes export.raw, with uneven pooling by matrices where that is what the exporter stumbles over."""
     try:
         _trace_with(export, opset, contextlib.nullcontext())
-    except Exception as error:
+    except Exception as error:  # the exporter raises what it likes; all but one cause goes on as it is
         if not _UNEVEN_POOLING.search(str(error)):
             raise
         replaced: list[str] = []

@@ -186,6 +186,7 @@ def test_a_tool_whose_file_answers_something_else_counts_as_failed(
     place = told(workshop, tmp_path, first=wrong, second=models.DIGITS / "digits.tflite")
     made = base_model(BaseRequest(digits_onnx, "tflite", {"image": (1, 8, 8, 1)}), place)
     assert "the first tool failed: output 'scores' disagrees with the fp32 reference" in made.warnings[0]
+    assert [path.name for path in made.info.path.parent.parent.iterdir() if path.is_dir()] == ["route-1"]
 
 
 @pytest.mark.usefixtures("routes")

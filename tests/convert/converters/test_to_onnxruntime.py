@@ -21,6 +21,8 @@ from convert.job import Arrays, Job, Way
 from tests.convert import models
 from tests.convert.onnx_jobs import SAMPLES, made, network, noise_db, outputs
 
+pytestmark = pytest.mark.processes
+
 ALL_WAYS = [
     pytest.param(way, precision, id=f"{target} {precision} {number}")
     for target, table in (

@@ -13,6 +13,8 @@ from convert.errors import ConversionFailed
 from convert.job import Job
 from tests.convert.onnx_jobs import SAMPLES, made, network, noise_db
 
+pytestmark = pytest.mark.processes
+
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
