@@ -15,7 +15,9 @@ from device_agents.protocol import (
     PROTOCOL_VERSION,
     BlobState,
     CommandFailed,
+    Dataset,
     Job,
+    PerformanceModeRestored,
     ProtocolError,
     SubmitReply,
     encode,
@@ -126,9 +128,7 @@ def _submit(workspace: Workspace, _arguments: List[str], out: BinaryIO) -> int:
     if os.path.exists(os.path.join(folder, "journal.jsonl")):
         out.write(encode(SubmitReply("exists", job.job_id, [])))
         return 0
-    sources = list(job.artifact) + [
-        data.file for data in (job.check_inputs, job.evaluation) if data is not None
-    ]
+    sources = list(job.artifact) + [data.file for data in _datasets(job)]
     missing = workspace.missing(sources)
     if missing:
         out.write(encode(SubmitReply("missing", job.job_id, missing)))
@@ -140,6 +140,10 @@ def _submit(workspace: Workspace, _arguments: List[str], out: BinaryIO) -> int:
     return 0
 
 
+def _datasets(job: Job) -> List[Dataset]:
+    return [data for data in (job.check_inputs, job.evaluation, job.calibration) if data is not None]
+
+
 def _prepare(workspace: Workspace, job: Job, folder: str) -> None:
     """The job's folder: links to its blobs under the names they go by, then job.json and an empty journal.
 
@@ -149,9 +153,8 @@ def _prepare(workspace: Workspace, job: Job, folder: str) -> None:
         os.makedirs(os.path.join(folder, name), mode=0o700, exist_ok=True)
     for blob in job.artifact:
         _link(workspace.blob(blob.sha256), os.path.join(folder, "artifact"), blob.name)
-    for data in (job.check_inputs, job.evaluation):
-        if data is not None:
-            _link(workspace.blob(data.file.sha256), os.path.join(folder, "data"), data.file.name)
+    for data in _datasets(job):
+        _link(workspace.blob(data.file.sha256), os.path.join(folder, "data"), data.file.name)
     with whole_file(os.path.join(folder, "job.json")) as file:
         file.write(encode(job))
     os.close(os.open(os.path.join(folder, "journal.jsonl"), os.O_CREAT | os.O_WRONLY, 0o600))
@@ -208,6 +211,31 @@ def _worker(workspace: Workspace, arguments: List[str], out: BinaryIO) -> int:
     return worker.run(_stored_job(folder), folder, int(arguments[1]), out)
 
 
+def _build(workspace: Workspace, arguments: List[str], out: BinaryIO) -> int:
+    from device_agents import engine_building, worker
+
+    worker.die_with_parent()
+    return engine_building.run(workspace, _stored_job(workspace.job(arguments[0])), int(arguments[1]), out)
+
+
+def _cross_check(workspace: Workspace, arguments: List[str], out: BinaryIO) -> int:
+    from device_agents import worker
+    from device_agents.cross_check import run
+
+    worker.die_with_parent()
+    return run(workspace, _stored_job(workspace.job(arguments[0])), out)
+
+
+def _restore(workspace: Workspace, _arguments: List[str], out: BinaryIO) -> int:
+    """Put the board's clocks and power back if an agent died while they were raised."""
+    from device_agents.boards.host import this_host
+    from device_agents.performance_mode import restore_leftovers
+
+    restored = restore_leftovers(workspace, this_host())
+    out.write(encode(restored or PerformanceModeRestored(time.time(), True, {}, [])))
+    return 0
+
+
 def _stored_job(folder: str) -> Job:
     with open(os.path.join(folder, "job.json"), "rb") as file:
         return expect(Job, file.read())
@@ -253,7 +281,10 @@ _COMMANDS: Dict[str, Callable[[Workspace, List[str], BinaryIO], int]] = {
     "get": _get,
     "submit": _submit,
     "supervise": _supervise,
+    "build": _build,
     "worker": _worker,
+    "cross-check": _cross_check,
+    "restore": _restore,
     "follow": _follow,
     "cancel": _cancel,
     "clean": _clean,

@@ -6,7 +6,9 @@ from typing import Optional
 
 from device_agents import portable
 from device_agents.boards import generic_linux
-from device_agents.boards.generic_linux import LinuxFiles
+from device_agents.boards.board import Board
+from device_agents.boards.linux_files import LinuxFiles
+from device_agents.boards.table import compatible
 from device_agents.protocol import DeviceFacts
 
 #: Arm's main ID register part numbers, as the kernel prints them (Arm technical reference manuals).
@@ -27,9 +29,10 @@ _ARM_PARTS = {
 }
 
 
-def collect(files: Optional[LinuxFiles] = None) -> DeviceFacts:
+def collect(board: Board) -> DeviceFacts:
     """The facts of this machine; whatever cannot be read is None."""
-    files = files or LinuxFiles()
+    files = board.host.files
+    own = board.facts()
     cpuinfo = files.table("/proc/cpuinfo")
     memory = files.table("/proc/meminfo")
     return DeviceFacts(
@@ -50,6 +53,11 @@ def collect(files: Optional[LinuxFiles] = None) -> DeviceFacts:
         boot_id=files.text("/proc/sys/kernel/random/boot_id"),
         hostname=platform.node(),
         virtualization=_virtualization(files, cpuinfo.get("flags", "")),
+        family=board.family,
+        compatible=compatible(files),
+        power_mode=own.power_mode,
+        details=own.details,
+        unreadable=own.unreadable,
     )
 
 

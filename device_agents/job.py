@@ -5,34 +5,38 @@ Workers crash, hang or get killed without taking the job's journal along, and ea
 """
 
 import os
-import selectors
 import signal
-import subprocess
 import sys
 import time
-from typing import Any, BinaryIO, List, NamedTuple, Optional, Tuple
+from typing import Any, BinaryIO, List, Optional, Tuple
 
 from device_agents import device_facts, telemetry
+from device_agents.boards.board import Board
+from device_agents.boards.host import this_host
+from device_agents.boards.table import this_board
+from device_agents.engine_building import RUNGS
 from device_agents.journal import Journal
+from device_agents.performance_mode import PerformanceMode, restore_leftovers
 from device_agents.protocol import (
-    MAX_LINE_BYTES,
+    BuildAttemptFailed,
+    CooledDown,
+    EngineBuilt,
     Job,
     JobEnded,
     JobStarted,
     JobWaiting,
     OutputsSaved,
-    ProtocolError,
     RepetitionEnded,
     RepetitionStarted,
     RuntimeLoaded,
     SamplesTaken,
     StageReached,
-    decode,
-    encode,
+    ToolTiming,
 )
+from device_agents.runtimes.table import RUNTIMES
+from device_agents.watched import Ended, Watch
 from device_agents.workspace import Workspace, hold
 
-TELEMETRY_INTERVAL_S = 1.0
 LOCK_POLL_S = 0.2
 WAITING_INTERVAL_S = 5.0
 
@@ -51,16 +55,17 @@ _CLASSES = {
     "deadline": "timeout",
 }
 
+#: A build that ended so may succeed with less workspace.
+_LACK_OF_MEMORY = frozenset({"out_of_memory", "killed"})
+
+#: Ends of a build that are not the build's own; they keep the class they have anywhere.
+_NOT_OF_BUILDING = frozenset({"runtime_unavailable", "deadline", "protocol", "disk_full", "io_failed"})
+
+#: How often a board that is too hot is looked at.
+COOLING_POLL_S = 1.0
 
 #: What a worker may say; the rest of the journal is the supervisor's.
-_WORKER_EVENTS = (StageReached, RuntimeLoaded, SamplesTaken, OutputsSaved, RepetitionEnded)
-
-
-class Ended(NamedTuple):
-    """How a repetition or a job ended; no reason means well."""
-
-    reason: Optional[str] = None
-    message: Optional[str] = None
+_WORKER_EVENTS = (StageReached, RuntimeLoaded, SamplesTaken, OutputsSaved)
 
 
 class Cancelled(Exception):
@@ -100,7 +105,9 @@ def supervise(workspace: Workspace, job: Job) -> int:
         reason = "disk_full" if error.errno == 28 else "io_failed"
         outcome, end = "failed", Ended(reason, f"the supervisor failed: {error}")
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    failure_class = None if outcome == "ok" else _CLASSES.get(end.reason or "", "infrastructure")
+    failure_class = None
+    if outcome != "ok":
+        failure_class = end.failure_class or _CLASSES.get(end.reason or "", "infrastructure")
     journal.write(JobEnded(time.time(), outcome, failure_class, end.reason, end.message))
     journal.sync()
     held.close()
@@ -121,13 +128,7 @@ def _run_on_board(workspace: Workspace, job: Job, journal: Journal) -> Tuple[str
             "board_busy", f"{holder} holds the board since {when}; waited {job.lock_wait_s:g} s"
         )
     with board:
-        journal.write(JobStarted(time.time(), os.getpid(), device_facts.collect()))
-        deadline = time.monotonic() + job.deadline_s
-        for repetition in range(job.measurement.repetitions):
-            end = Repetition(workspace, job, repetition, journal).run(deadline)
-            if end.reason is not None:
-                return "failed", end
-        return "ok", Ended()
+        return _JobOnBoard(workspace, job, journal).run()
 
 
 def _take_board(workspace: Workspace, job: Job, journal: Journal) -> Optional[BinaryIO]:
@@ -145,114 +146,122 @@ def _take_board(workspace: Workspace, job: Job, journal: Journal) -> Optional[Bi
         time.sleep(LOCK_POLL_S)
 
 
-class Repetition:
-    """One worker process, watched."""
+class _JobOnBoard:
+    """A job that has the board: from its state as found, through the measurements, back to that state."""
 
-    def __init__(self, workspace: Workspace, job: Job, number: int, journal: Journal) -> None:
+    def __init__(self, workspace: Workspace, job: Job, journal: Journal) -> None:
         self._workspace = workspace
         self._folder = workspace.job(job.job_id)
         self._job = job
-        self._number = number
         self._journal = journal
-        self._buffer = b""
-        self._ended: Optional[RepetitionEnded] = None
+        self._host = this_host()
+        self._board: Board = this_board(self._host)
+        self._deadline = time.monotonic() + job.deadline_s
+        self._cool_down_left_s = job.cool_down_s
 
-    def run(self, deadline: float) -> Ended:
-        """Start the worker and see it through; `deadline` is on the monotonic clock."""
-        kills_before = telemetry.oom_kills()
-        self._journal.write(telemetry.sample("before"))
-        log_path = os.path.join(self._folder, f"worker-{self._number}.log")
-        with open(log_path, "wb") as log:
-            worker = subprocess.Popen(
-                agent_command(
-                    "--workspace", self._workspace.root, "worker", self._job.job_id, str(self._number)
-                ),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-            )
-        with worker:
-            self._journal.write(RepetitionStarted(time.time(), self._number, worker.pid))
-            try:
-                fault = self._watch(worker, deadline)
-            finally:
-                worker.kill()
-                worker.wait()
-        self._journal.write(telemetry.sample("after"))
-        if fault is None and self._ended is not None:
-            return Ended(self._ended.reason, self._ended.message)
-        end = fault or _name_of_death(worker.returncode, kills_before, log_path)
-        self._journal.write(RepetitionEnded(time.time(), self._number, "failed", end.reason, end.message))
+    def run(self) -> Tuple[str, Ended]:
+        """Measure, and leave the board as it was, however that ends."""
+        leftovers = restore_leftovers(self._workspace, self._host)
+        if leftovers is not None:
+            self._journal.write(leftovers)
+        self._journal.write(JobStarted(time.time(), os.getpid(), device_facts.collect(self._board)))
+        if self._job.performance_mode == "keep":
+            return self._measure()
+        mode = PerformanceMode(self._workspace, self._host, self._board, self._job.performance_mode)
+        try:
+            self._journal.write(mode.enter())
+            return self._measure()
+        finally:
+            self._journal.write(mode.leave())
+
+    def _measure(self) -> Tuple[str, Ended]:
+        self._board.start()
+        try:
+            end = self._build_engine()
+            for repetition in range(self._job.measurement.repetitions):
+                if end.reason is not None:
+                    return "failed", end
+                self._cool_down()
+                end = self._repeat(repetition)
+            if end.reason is None:
+                self._cross_check()
+            return ("ok" if end.reason is None else "failed"), end
+        finally:
+            self._board.stop()
+
+    # --- the engine -------------------------------------------------------------------------------
+
+    def _build_engine(self) -> Ended:
+        """The engine, in as many tries as there are rungs of workspace; nothing where there are no engines."""
+        runtime = RUNTIMES.get(self._job.runtime)
+        if runtime is None or not runtime.builds_engines:
+            return Ended()
+        end = Ended()
+        for rung in range(RUNGS):
+            watch = self._child(f"build-{rung}", (), (EngineBuilt, BuildAttemptFailed), "build", str(rung))
+            end = self._watched(watch)
+            if isinstance(watch.last, EngineBuilt) and end.reason is None:
+                return end
+            if isinstance(watch.last, BuildAttemptFailed) and end.reason is None:
+                end = Ended(watch.last.reason, watch.last.message)
+            else:
+                message = end.message or ""
+                self._journal.write(BuildAttemptFailed(time.time(), rung, None, end.reason or "", message))
+            if end.reason not in _LACK_OF_MEMORY:
+                break
+        failure_class = _CLASSES.get(end.reason or "") if end.reason in _NOT_OF_BUILDING else "build"
+        return end._replace(failure_class=failure_class)
+
+    def _cross_check(self) -> None:
+        """The vendor's own tool on the same engine, where the job asks for it; it cannot fail the job."""
+        if not self._job.options.get("via"):
+            return
+        watch = self._child("cross-check", (), (ToolTiming,), "cross-check")
+        end = self._watched(watch)
+        if end.reason is not None:
+            tool, said = self._job.options["via"], end.message or end.reason
+            self._journal.write(ToolTiming(time.time(), tool, "", "", 0, 0.0, 0.0, [said]))
+
+    # --- repetitions ------------------------------------------------------------------------------
+
+    def _repeat(self, number: int) -> Ended:
+        """One fresh worker process."""
+        self._journal.write(telemetry.sample(self._board, "before"))
+        watch = self._child(f"worker-{number}", _WORKER_EVENTS, (RepetitionEnded,), "worker", str(number))
+        end = self._watched(
+            watch,
+            started=lambda pid: self._journal.write(RepetitionStarted(time.time(), number, pid)),
+            sample=lambda: self._journal.write(telemetry.sample(self._board, "running")),
+        )
+        self._journal.write(telemetry.sample(self._board, "after"))
+        if end.reason is None:
+            return Ended(watch.last.reason, watch.last.message)
+        self._journal.write(RepetitionEnded(time.time(), number, "failed", end.reason, end.message))
         return end
 
-    def _watch(self, worker: "subprocess.Popen[bytes]", deadline: float) -> Optional[Ended]:
-        """Pass the worker's events on and sample the board until its output ends; a fault ends it early."""
-        assert worker.stdout is not None
-        with selectors.DefaultSelector() as selector:
-            selector.register(worker.stdout, selectors.EVENT_READ)
-            next_sample = time.monotonic() + TELEMETRY_INTERVAL_S
-            while True:
-                now = time.monotonic()
-                if now >= deadline:
-                    return Ended("deadline", f"the job took longer than its {self._job.deadline_s:g} s")
-                if now >= next_sample:
-                    self._journal.write(telemetry.sample("running"))
-                    next_sample = now + TELEMETRY_INTERVAL_S
-                if not selector.select(max(0.0, min(next_sample, deadline) - now)):
-                    continue
-                piece = os.read(worker.stdout.fileno(), 1 << 16)
-                if not piece:
-                    return None
-                fault = self._take(piece)
-                if fault is not None:
-                    return fault
+    def _cool_down(self) -> None:
+        """Wait until the board is cool enough to start, while the job has patience left."""
+        limit = self._job.max_start_temperature_c
+        found = self._board.sample(thorough=False).temperature_c
+        if limit is None or found is None or found <= limit or self._cool_down_left_s <= 0:
+            return
+        began = time.monotonic()
+        give_up = min(began + self._cool_down_left_s, self._deadline)
+        while found is not None and found > limit and time.monotonic() < give_up:
+            time.sleep(COOLING_POLL_S)
+            found = self._board.sample(thorough=False).temperature_c
+        waited = time.monotonic() - began
+        self._cool_down_left_s -= waited
+        self._journal.write(CooledDown(time.time(), waited, found, found is not None and found <= limit))
 
-    def _take(self, piece: bytes) -> Optional[Ended]:
-        """Whole lines of the worker into the journal, each checked first."""
-        lines = (self._buffer + piece).split(b"\n")
-        self._buffer = lines.pop()
-        if len(self._buffer) > MAX_LINE_BYTES:
-            return Ended("protocol", "the worker wrote a line without end")
-        for line in lines:
-            try:
-                event = decode(line)
-            except ProtocolError as error:
-                return Ended("protocol", f"the worker wrote to the agent's channel: {error}")
-            if not isinstance(event, _WORKER_EVENTS):
-                return Ended("protocol", f"the worker sent {type(event).__name__}, which is not its to say")
-            if isinstance(event, RepetitionEnded):
-                self._ended = event
-            self._journal.write_line(encode(event))
-        return None
+    def _child(
+        self, name: str, says: Tuple[Any, ...], closing: Tuple[Any, ...], command: str, *arguments: str
+    ) -> Watch:
+        full = agent_command("--workspace", self._workspace.root, command, self._job.job_id, *arguments)
+        return Watch(full, os.path.join(self._folder, f"{name}.log"), self._journal, says, closing)
 
-
-def _name_of_death(status: int, kills_before: Optional[int], log_path: str) -> Ended:
-    """What a worker died of that could not say so itself."""
-    said = _last_words(log_path)
-    if status >= 0:
-        return Ended("crashed", f"the worker ended with status {status} and no result{said}")
-    if -status == signal.SIGILL:
-        message = (
-            "illegal instruction: the runtime's package was built for a newer processor than this board has"
-        )
-        return Ended("illegal_instruction", message + said)
-    if -status == signal.SIGKILL:
-        kills_after = telemetry.oom_kills()
-        if kills_before is not None and kills_after is not None and kills_after > kills_before:
-            return Ended("out_of_memory", f"the kernel killed the worker for lack of memory{said}")
-        return Ended("killed", f"the worker was killed (SIGKILL), most often for lack of memory{said}")
-    try:
-        name = signal.Signals(-status).name
-    except ValueError:
-        name = f"signal {-status}"
-    return Ended("crashed", f"the worker died of {name}{said}")
-
-
-def _last_words(log_path: str) -> str:
-    try:
-        with open(log_path, "rb") as log:
-            log.seek(max(0, os.path.getsize(log_path) - 2000))
-            text = log.read().decode("utf-8", "replace").strip()
-    except OSError:
-        return ""
-    return f"; it last said: {text}" if text else ""
+    def _watched(self, watch: Watch, **callbacks: Any) -> Ended:
+        end = watch.run(self._deadline, **callbacks)
+        if end.reason == "deadline":
+            return Ended(end.reason, f"the job took longer than its {self._job.deadline_s:g} s")
+        return end

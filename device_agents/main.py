@@ -8,9 +8,10 @@ Each command is one process, started by the controller over SSH, that answers in
     submit                 take a job (one line on standard input) and run it detached
     follow JOB OFFSET      the job's journal from a byte offset, until the job ends
     cancel JOB             end a job
+    restore                put clocks and power back that an agent which died left raised
     clean                  remove everything that no running job needs
 
-`worker`, `prove` and `supervise` are started by the agent itself.
+`supervise`, `build`, `worker`, `cross-check` and `prove` are started by the agent itself.
 """
 
 import os

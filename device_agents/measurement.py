@@ -9,12 +9,21 @@ blocks of iterations, outside any sample.
 import math
 import time
 from array import array
-from typing import Any, Callable, List, NamedTuple, Sequence, Tuple
+from typing import Any, Callable, List, NamedTuple, Optional, Sequence, Tuple
 
 from device_agents.protocol import Measurement
 
-#: The three calls of an iteration; none takes an argument.
-Steps = Tuple[Callable[[], Any], Callable[[], Any], Callable[[], Any]]
+
+class Steps(NamedTuple):
+    """The three calls of an iteration; none takes an argument."""
+
+    copy_inputs: Callable[[], Any]
+    invoke: Callable[[], Any]
+    copy_outputs: Callable[[], Any]
+    #: Seconds the device itself took for the last `invoke`, where that returns before the work is done
+    #: (CUDA). Asked after an iteration, outside of its latency.
+    device_s: Optional[Callable[[], float]] = None
+
 
 #: A block is about this long, so that a decision every block costs nothing and overshoots little.
 BLOCK_S = 0.05
@@ -48,6 +57,10 @@ class Clock(NamedTuple):
     ticks_per_s: float
     typecode: str
 
+    def ticks(self, seconds: float) -> Any:
+        """Seconds as this clock counts them."""
+        return int(seconds * self.ticks_per_s) if self.typecode == "q" else seconds * self.ticks_per_s
+
 
 def system_clock() -> Clock:
     """CLOCK_MONOTONIC, in integer nanoseconds where Python has them (3.7)."""
@@ -56,9 +69,13 @@ def system_clock() -> Clock:
     return Clock(time.perf_counter, 1.0, "d")
 
 
-def run_block(steps: Steps, now: Callable[[], Any], latency: Any, compute: Any) -> None:
+def run_block(steps: Steps, clock: Clock, latency: Any, compute: Any) -> None:
     """Time as many iterations as the preallocated arrays are long."""
-    copy_inputs, invoke, copy_outputs = steps
+    now = clock.now
+    copy_inputs, invoke, copy_outputs, device_s = steps
+    if device_s is not None:
+        _run_device_block(steps, clock, latency, compute)
+        return
     for i in range(len(latency)):
         begun = now()
         copy_inputs()
@@ -71,10 +88,25 @@ def run_block(steps: Steps, now: Callable[[], Any], latency: Any, compute: Any) 
         compute[i] = ended - started
 
 
+def _run_device_block(steps: Steps, clock: Clock, latency: Any, compute: Any) -> None:
+    """The same where the device keeps the time of `invoke`."""
+    now, ticks = clock.now, clock.ticks
+    copy_inputs, invoke, copy_outputs, device_s = steps
+    assert device_s is not None
+    for i in range(len(latency)):
+        begun = now()
+        copy_inputs()
+        invoke()
+        copy_outputs()
+        finished = now()
+        latency[i] = finished - begun
+        compute[i] = ticks(device_s())
+
+
 def time_once(steps: Steps, clock: Clock) -> float:
     """Seconds of a single iteration."""
     latency = array(clock.typecode, [0])
-    run_block(steps, clock.now, latency, array(clock.typecode, [0]))
+    run_block(steps, clock, latency, array(clock.typecode, [0]))
     return float(latency[0]) / clock.ticks_per_s
 
 
@@ -90,7 +122,7 @@ def measure(steps: Steps, settings: Measurement, clock: Clock) -> Samples:
     while True:
         block = min(size, settings.max_iterations - len(latency))
         block_latency, block_compute = _zeros(clock, block), _zeros(clock, block)
-        run_block(steps, clock.now, block_latency, block_compute)
+        run_block(steps, clock, block_latency, block_compute)
         latency.extend(block_latency)
         compute.extend(block_compute)
         elapsed = (clock.now() - loop_begun) / clock.ticks_per_s
@@ -126,7 +158,7 @@ def _warm_up(steps: Steps, settings: Measurement, clock: Clock) -> Tuple["array[
     previous = math.nan  # close to nothing: one block alone does not stand still
     while True:
         block = _zeros(clock, size)
-        run_block(steps, clock.now, block, _zeros(clock, size))
+        run_block(steps, clock, block, _zeros(clock, size))
         warmups.extend(block)
         median = _median(block)
         steady = steady + 1 if abs(median - previous) <= STEADY_CHANGE * previous else 0

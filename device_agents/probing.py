@@ -13,6 +13,8 @@ import sys
 from typing import Dict, List, Optional
 
 from device_agents import device_facts
+from device_agents.boards.host import this_host
+from device_agents.boards.table import this_board
 from device_agents.job import agent_command
 from device_agents.protocol import (
     PROTOCOL_VERSION,
@@ -34,7 +36,7 @@ def probe(workspace: Workspace, names: List[str]) -> ProbeReply:
     holder = workspace.holder()
     return ProbeReply(
         protocol=PROTOCOL_VERSION,
-        facts=device_facts.collect(),
+        facts=device_facts.collect(this_board(this_host())),
         runtimes=_prove_all(workspace, names or sorted(RUNTIMES)),
         workspace=workspace.root,
         free_bytes=workspace.free_bytes(),

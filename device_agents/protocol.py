@@ -6,13 +6,15 @@ peer may add some; a missing or mistyped key is a `ProtocolError`.
 
 Format history
 1  first version
+2  boards: performance mode, engines built on the board, accelerator telemetry. A board of version 1 would
+   measure without them, so the number tells them apart.
 """
 
 import json
 import math
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple, Type, TypeVar, Union
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 
 #: Longest line either side accepts; bulk data travels as files, never in lines.
 MAX_LINE_BYTES = 1 << 20
@@ -90,7 +92,15 @@ class Job(NamedTuple):
     deadline_s: float
     #: How long to wait for a busy board before giving up.
     lock_wait_s: float
+    #: Settings of runtimes by name, `tensorrt.precision_by` say; each runtime's file says which it knows.
     options: Dict[str, str]
+    #: `keep` leaves the board's clocks and power as they are; `max` raises them for the job.
+    performance_mode: str = "keep"
+    #: Examples a runtime that calibrates on the board takes its int8 ranges from.
+    calibration: Optional[Dataset] = None
+    #: No repetition starts hotter than this, unless waiting `cool_down_s` seconds in all did not help.
+    max_start_temperature_c: Optional[float] = None
+    cool_down_s: float = 0.0
 
 
 # --- what the agent answers -----------------------------------------------------------------------
@@ -126,6 +136,16 @@ class DeviceFacts(NamedTuple):
     boot_id: Optional[str]
     hostname: str
     virtualization: Optional[str]
+    #: Which file of device_agents/boards reads it: generic-linux, raspberry-pi or jetson.
+    family: str = "generic-linux"
+    #: The device tree's `compatible` strings, most specific first; empty where there is no device tree.
+    compatible: List[str] = []
+    #: Jetson: the nvpmodel mode, as in "MAXN (0)".
+    power_mode: Optional[str] = None
+    #: What only this kind of board has to say: l4t_release, jetpack, gpu, cuda, firmware, supply_max_ma, ...
+    details: Dict[str, str] = {}
+    #: What this user could not read, each with the reason.
+    unreadable: List[str] = []
 
 
 class ProbeReply(NamedTuple):
@@ -212,6 +232,52 @@ class RuntimeLoaded(NamedTuple):
     outputs: List[TensorSpec]
 
 
+class BuildAttemptFailed(NamedTuple):
+    """An engine could not be built with that much workspace; `reason` as in RepetitionEnded."""
+
+    time: float
+    rung: int
+    workspace_bytes: Optional[int]
+    reason: str
+    message: str
+
+
+class EngineBuilt(NamedTuple):
+    """The engine of the job is there: built now, or found from an earlier job (`reused`).
+
+    `seconds` and `peak_rss_bytes` are those of its building, whenever that was.
+    """
+
+    time: float
+    key: str
+    reused: bool
+    seconds: float
+    bytes: int
+    workspace_bytes: Optional[int]
+    peak_rss_bytes: Optional[int]
+    #: What a reader would want to know of how it was built: flags, precision_by, timing_cache, dla_core...
+    details: Dict[str, str]
+    #: Layers by the precision they really got, by the engine inspector; empty where it cannot say.
+    layer_precisions: Dict[str, int]
+    #: Ways to run a layer that were left out for lack of memory: a larger board may be faster for that alone.
+    skipped_tactics: int
+    warnings: List[str]
+
+
+class ToolTiming(NamedTuple):
+    """What the vendor's own tool measured on the same engine; milliseconds."""
+
+    time: float
+    tool: str
+    version: str
+    command: str
+    iterations: int
+    latency_p50_ms: float
+    compute_p50_ms: float
+    #: What it said of its own figures, or why it gave none (iterations 0).
+    warnings: List[str]
+
+
 class SamplesTaken(NamedTuple):
     """The timed loop of one repetition.
 
@@ -230,6 +296,11 @@ class SamplesTaken(NamedTuple):
     other_cpu_s: Optional[float]
     steal_s: Optional[float]
     stopped_by: str
+    #: When the loop began and ended, seconds of the board's CLOCK_MONOTONIC as in TelemetrySample.
+    began_s: Optional[float] = None
+    ended_s: Optional[float] = None
+    #: Memory the model holds on the accelerator, bytes: allocations by the process, weights and scratch.
+    gpu_bytes: Optional[int] = None
 
 
 class OutputsSaved(NamedTuple):
@@ -255,11 +326,13 @@ class RepetitionEnded(NamedTuple):
 
 
 class TelemetrySample(NamedTuple):
-    """The board's state at one moment; `phase` is before, running or after."""
+    """The board's state at one moment; `phase` is before, running or after. Loads are shares from 0 to 1."""
 
     time: float
     phase: str
+    #: The hottest zone that slows the board down.
     temperature_c: Optional[float]
+    #: The true clock where the board tells it, else what cpufreq reports.
     cpu_mhz: Optional[float]
     cpu_mhz_limit: Optional[float]
     governor: Optional[str]
@@ -269,7 +342,52 @@ class TelemetrySample(NamedTuple):
     load_1m: Optional[float]
     memory_available_bytes: Optional[int]
     swapped_pages: Optional[int]
+    #: Power of `power_rail`, and of every rail there is, watts.
     power_w: Optional[float]
+    power_rail: Optional[str] = None
+    rails_w: Dict[str, float] = {}
+    #: Seconds of the board's CLOCK_MONOTONIC: wall clocks of boards jump.
+    monotonic_s: Optional[float] = None
+    gpu_temperature_c: Optional[float] = None
+    gpu_mhz: Optional[float] = None
+    gpu_load: Optional[float] = None
+    #: Clock of the memory controller (Jetson: EMC).
+    memory_mhz: Optional[float] = None
+    power_mode: Optional[str] = None
+    #: Raspberry Pi's get_throttled: bits 0 to 3 now, 16 to 19 since boot.
+    throttle_flags: Optional[int] = None
+    core_volts: Optional[float] = None
+    fan_rpm: Optional[float] = None
+
+
+class PerformanceModeSet(NamedTuple):
+    """The board's clocks and power were raised, as far as this user may: `reached` says whether all was."""
+
+    time: float
+    mode: str
+    reached: bool
+    before: Dict[str, str]
+    after: Dict[str, str]
+    #: What could not be set or did not take, each with the remedy.
+    problems: List[str]
+
+
+class PerformanceModeRestored(NamedTuple):
+    """The board is as it was before the performance mode; `problems` says what is not."""
+
+    time: float
+    restored: bool
+    settings: Dict[str, str]
+    problems: List[str]
+
+
+class CooledDown(NamedTuple):
+    """The supervisor waited for the board to cool before a repetition."""
+
+    time: float
+    seconds: float
+    temperature_c: Optional[float]
+    reached: bool
 
 
 class JobEnded(NamedTuple):
@@ -288,10 +406,16 @@ Event = Union[
     RepetitionStarted,
     StageReached,
     RuntimeLoaded,
+    BuildAttemptFailed,
+    EngineBuilt,
+    ToolTiming,
     SamplesTaken,
     OutputsSaved,
     RepetitionEnded,
     TelemetrySample,
+    PerformanceModeSet,
+    PerformanceModeRestored,
+    CooledDown,
     JobEnded,
 ]
 
@@ -308,10 +432,16 @@ MESSAGES: Dict[str, Any] = {
     "repetition_started": RepetitionStarted,
     "stage": StageReached,
     "loaded": RuntimeLoaded,
+    "build_failed": BuildAttemptFailed,
+    "built": EngineBuilt,
+    "tool_timing": ToolTiming,
     "samples": SamplesTaken,
     "outputs": OutputsSaved,
     "repetition_ended": RepetitionEnded,
     "telemetry": TelemetrySample,
+    "performance_mode": PerformanceModeSet,
+    "performance_mode_restored": PerformanceModeRestored,
+    "cooled_down": CooledDown,
     "ended": JobEnded,
 }
 

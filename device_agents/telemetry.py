@@ -5,8 +5,8 @@ import time
 from typing import NamedTuple, Optional
 
 from device_agents import portable
-from device_agents.boards import generic_linux
-from device_agents.boards.generic_linux import LinuxFiles
+from device_agents.boards.board import Board
+from device_agents.boards.linux_files import LinuxFiles
 from device_agents.protocol import TelemetrySample
 
 
@@ -17,25 +17,10 @@ class CpuTimes(NamedTuple):
     steal_s: float
 
 
-def sample(phase: str, files: Optional[LinuxFiles] = None) -> TelemetrySample:
-    """One reading of everything this board can tell; a few small files, well under a millisecond."""
-    files = files or LinuxFiles()
-    vmstat = files.table("/proc/vmstat", " ")
-    return TelemetrySample(
-        time=time.time(),
-        phase=phase,
-        temperature_c=generic_linux.temperature_c(files),
-        cpu_mhz=generic_linux.cpu_mhz(files),
-        cpu_mhz_limit=generic_linux.cpu_mhz_limit(files),
-        governor=generic_linux.governor(files),
-        throttled=generic_linux.cooling_active(files),
-        under_voltage=generic_linux.under_voltage(files),
-        throttle_count=generic_linux.throttle_count(files),
-        load_1m=_load(),
-        memory_available_bytes=_available(files),
-        swapped_pages=_sum(vmstat.get("pswpin"), vmstat.get("pswpout")),
-        power_w=None,
-    )
+def sample(board: Board, phase: str) -> TelemetrySample:
+    """One reading of everything this board can tell; only files while a repetition is `running`."""
+    state = board.sample(thorough=phase != "running")
+    return TelemetrySample(time=time.time(), phase=phase, monotonic_s=time.monotonic(), **state._asdict())
 
 
 def oom_kills(files: Optional[LinuxFiles] = None) -> Optional[int]:
@@ -54,22 +39,3 @@ def cpu_times(files: Optional[LinuxFiles] = None) -> Optional[CpuTimes]:
     user, nice, system, _idle, _iowait, irq, softirq, steal = ticks[:8]
     hz = float(os.sysconf("SC_CLK_TCK"))
     return CpuTimes((user + nice + system + irq + softirq) / hz, steal / hz)
-
-
-def _load() -> Optional[float]:
-    try:
-        return os.getloadavg()[0]
-    except OSError:
-        return None
-
-
-def _available(files: LinuxFiles) -> Optional[int]:
-    words = files.table("/proc/meminfo").get("MemAvailable", "").split()
-    if not words:
-        return portable.available_memory_bytes()
-    return int(words[0]) * 1024 if words[0].isdecimal() else None
-
-
-def _sum(*values: Optional[str]) -> Optional[int]:
-    numbers = [int(value) for value in values if value and value.isdecimal()]
-    return sum(numbers) if numbers else None

@@ -27,6 +27,9 @@ from device_agents.runtimes.base import Engine, LoadFailed, Request, Runtime, Ru
 from device_agents.runtimes.table import RUNTIMES
 from device_agents.workspace import file_ref, whole_file
 
+#: What a built engine is called in a job's folder `engine`.
+ENGINE_FILE = "engine.plan"
+
 
 def die_with_parent() -> None:
     """End this process when the supervisor does: its end of standard input closes then.
@@ -87,10 +90,11 @@ class Worker:
         self._stage("first_inference", time_once(steps, clock))
         with _undisturbed():
             before, own_before = telemetry.cpu_times(), _own_cpu_s()
+            began_s = time.monotonic()
             samples = measure(steps, job.measurement, clock)
             own_after, after = _own_cpu_s(), telemetry.cpu_times()
         self._stage("steady", samples.loop_s)
-        self._save_samples(samples, own_after - own_before, before, after)
+        self._save_samples(samples, engine, own_after - own_before, before, after, began_s)
         self._prove(engine)
 
     def end(self, reason: Optional[str], message: Optional[str]) -> int:
@@ -111,7 +115,18 @@ class Worker:
         job = self._job
         files = [os.path.join(self._folder, "artifact", blob.name) for blob in job.artifact]
         with self._timed("model_loaded"):
-            engine = runtime.load(Request(files, job.inputs, job.outputs, job.num_threads, job.options))
+            engine = runtime.load(
+                Request(
+                    files,
+                    job.inputs,
+                    job.outputs,
+                    job.num_threads,
+                    job.options,
+                    job.precision,
+                    job.batch_size,
+                    self._built_engine(),
+                )
+            )
         details = dict(engine.details, package=runtime.package or runtime.name)
         if hasattr(os, "sched_getaffinity"):
             details["affinity"] = ",".join(str(cpu) for cpu in sorted(os.sched_getaffinity(0)))
@@ -122,7 +137,14 @@ class Worker:
         )
         return engine
 
-    def _save_samples(self, samples: Samples, own_s: float, before: Any, after: Any) -> None:
+    def _built_engine(self) -> Optional[str]:
+        """The engine that was built for this job, where its runtime builds any."""
+        path = os.path.join(self._folder, "engine", ENGINE_FILE)
+        return path if os.path.exists(path) else None
+
+    def _save_samples(
+        self, samples: Samples, engine: Engine, own_s: float, before: Any, after: Any, began_s: float
+    ) -> None:
         path = os.path.join(self._folder, "result", f"samples-{self._repetition}.i64")
         with whole_file(path) as file:
             file.write(as_bytes([samples.warmups, samples.latency, samples.compute]))
@@ -139,6 +161,9 @@ class Worker:
                 other_cpu_s=max(0.0, after.busy_s - before.busy_s - own_s) if known else None,
                 steal_s=max(0.0, after.steal_s - before.steal_s) if known else None,
                 stopped_by=samples.stopped_by,
+                began_s=began_s,
+                ended_s=time.monotonic(),
+                gpu_bytes=engine.gpu_bytes,
             )
         )
 

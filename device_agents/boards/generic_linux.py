@@ -1,55 +1,42 @@
-"""Reading files of /proc and /sys that any Linux board may have; unreadable means absent (None)."""
+"""What any Linux board tells of itself in /proc and /sys."""
 
-import glob
 import os
-from typing import Dict, List, Optional
+from typing import Optional
+
+from device_agents import portable
+from device_agents.boards.board import Board, BoardFacts, BoardSample
+from device_agents.boards.linux_files import LinuxFiles
 
 
-class LinuxFiles:
-    """A view of /proc and /sys under `root`, so that a recorded tree can stand in for a board."""
+class GenericLinux(Board):
+    """A board, PC or virtual machine without sensors or clocks of its own kind."""
 
-    def __init__(self, root: str = "/") -> None:
-        self.root = root
+    family = "generic-linux"
 
-    def path(self, path: str) -> str:
-        """Where `path` lies in this view."""
-        return os.path.join(self.root, path.lstrip("/"))
+    def facts(self) -> BoardFacts:
+        """Nothing beyond what every machine has."""
+        return BoardFacts()
 
-    def text(self, path: str) -> Optional[str]:
-        """Content of a file, without the NULs and blanks around it."""
-        try:
-            with open(self.path(path), "rb") as file:
-                content = file.read(1 << 16)
-        except OSError:  # a gated thermal zone answers EAGAIN or EINVAL; that is as good as absent
-            return None
-        return content.replace(b"\0", b" ").decode("utf-8", "replace").strip() or None
+    def sample(self, thorough: bool) -> BoardSample:  # noqa: ARG002 - it is all files
+        """A few small files, well under a millisecond; `thorough` adds nothing."""
+        return linux_sample(self.host.files)
 
-    def integer(self, path: str) -> Optional[int]:
-        """A file with one number."""
-        text = self.text(path)
-        try:
-            return None if text is None else int(text)
-        except ValueError:
-            return None
 
-    def matches(self, pattern: str) -> List[str]:
-        """Paths of this view that match, sorted."""
-        skip = len(self.root.rstrip("/"))
-        return sorted(path[skip:] for path in glob.glob(self.path(pattern)))
-
-    def integers(self, pattern: str) -> List[int]:
-        """The numbers of all files that match and can be read."""
-        values = (self.integer(path) for path in self.matches(pattern))
-        return [value for value in values if value is not None]
-
-    def table(self, path: str, separator: str = ":") -> Dict[str, str]:
-        """`name: value` lines; of equal names the first counts."""
-        fields: Dict[str, str] = {}
-        for line in (self.text(path) or "").splitlines():
-            name, found, value = line.partition(separator)
-            if found:
-                fields.setdefault(name.strip(), value.strip().strip('"'))
-        return fields
+def linux_sample(files: LinuxFiles) -> BoardSample:
+    """What plain Linux says of the board's state; other boards start from it."""
+    vmstat = files.table("/proc/vmstat", " ")
+    return BoardSample(
+        temperature_c=temperature_c(files),
+        cpu_mhz=cpu_mhz(files),
+        cpu_mhz_limit=cpu_mhz_limit(files),
+        governor=governor(files),
+        throttled=cooling_active(files),
+        under_voltage=under_voltage(files),
+        throttle_count=throttle_count(files),
+        load_1m=_load(),
+        memory_available_bytes=_available(files),
+        swapped_pages=_sum(vmstat.get("pswpin"), vmstat.get("pswpout")),
+    )
 
 
 def temperature_c(files: LinuxFiles) -> Optional[float]:
@@ -119,3 +106,22 @@ def under_voltage(files: LinuxFiles) -> Optional[bool]:
             alarm = files.integer(monitor + "/in0_lcrit_alarm")
             return None if alarm is None else bool(alarm)
     return None
+
+
+def _load() -> Optional[float]:
+    try:
+        return os.getloadavg()[0]
+    except OSError:
+        return None
+
+
+def _available(files: LinuxFiles) -> Optional[int]:
+    words = files.table("/proc/meminfo").get("MemAvailable", "").split()
+    if not words:
+        return portable.available_memory_bytes()
+    return int(words[0]) * 1024 if words[0].isdecimal() else None
+
+
+def _sum(*values: Optional[str]) -> Optional[int]:
+    numbers = [int(value) for value in values if value and value.isdecimal()]
+    return sum(numbers) if numbers else None

@@ -15,6 +15,18 @@ class LoadFailed(Exception):
     """The runtime is fine and refuses this model; the text is the runtime's own."""
 
 
+class BuildFailed(Exception):
+    """The runtime could not build an engine; `reason` is a stable word, the text the runtime's own.
+
+    Reasons: out_of_memory (less workspace may help), unsupported_operator, invalid_model, shape_out_of_range,
+    precision_unsupported, build_failed.
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
 class Request(NamedTuple):
     """What to load: `files` main first, `inputs` with the shapes to run, settings by value."""
 
@@ -23,6 +35,10 @@ class Request(NamedTuple):
     outputs: List[TensorSpec]
     num_threads: int
     options: Dict[str, str]
+    precision: str = "fp32"
+    batch_size: int = 1
+    #: The engine built for this job before, where the runtime builds engines.
+    engine: Optional[str] = None
 
 
 class Engine:
@@ -30,6 +46,8 @@ class Engine:
 
     inputs: Sequence[TensorSpec] = ()
     outputs: Sequence[TensorSpec] = ()
+    #: Bytes the model holds on the accelerator once it has run; None where there is none or it cannot say.
+    gpu_bytes: Optional[int] = None
     #: What a reader of the report would want to know of how it runs.
     details: Mapping[str, str] = MappingProxyType({})
 
@@ -49,6 +67,8 @@ class Runtime:
     #: The package that serves it here, e.g. ai_edge_litert or tflite_runtime for tflite.
     package: Optional[str] = None
     version = ""
+    #: Whether it builds an engine from the artifact first, in a process of its own (engine_building.py).
+    builds_engines = False
 
     def start(self) -> None:
         """Import what is needed; raises RuntimeMissing."""

@@ -11,7 +11,7 @@ class NullEngine(Engine):
 
     def steps(self, feed: Dict[str, Any]) -> Steps:
         """Three calls that return at once."""
-        return nothing, nothing, nothing
+        return Steps(nothing, nothing, nothing)
 
     def run(self, feed: Dict[str, Any]) -> Dict[str, Any]:
         """No outputs."""

@@ -48,7 +48,7 @@ class OnnxEngine(Engine):
 
     def steps(self, feed: Dict[str, Any]) -> Steps:
         """The session's run, on arrays that are in host memory already."""
-        return nothing, functools.partial(self._session.run, None, self._named(feed)), nothing
+        return Steps(nothing, functools.partial(self._session.run, None, self._named(feed)), nothing)
 
     def run(self, feed: Dict[str, Any]) -> Dict[str, Any]:
         """One inference."""

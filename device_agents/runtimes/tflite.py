@@ -47,7 +47,7 @@ class TfliteEngine(Engine):
         set_tensor, get_tensor = self._interpreter.set_tensor, self._interpreter.get_tensor
         copy_in = [functools.partial(set_tensor, self._inputs[name], array) for name, array in feed.items()]
         copy_out = [functools.partial(get_tensor, index) for index in self._outputs.values()]
-        return _together(copy_in), self._interpreter.invoke, _together(copy_out)
+        return Steps(_together(copy_in), self._interpreter.invoke, _together(copy_out))
 
     def run(self, feed: Dict[str, Any]) -> Dict[str, Any]:
         """One inference."""

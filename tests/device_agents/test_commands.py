@@ -151,8 +151,8 @@ def test_a_damaged_file_is_refused_and_forgotten(board: Board) -> None:
 
 def test_another_protocol_is_refused_before_anything_is_done(board: Board) -> None:
     with start(board, "submit") as submit:
-        out, _ = submit.communicate(encode(job(protocol=2)))
-    assert decode(out) == CommandFailed("protocol_mismatch", "this agent speaks protocol 1, the controller 2")
+        out, _ = submit.communicate(encode(job(protocol=3)))
+    assert decode(out) == CommandFailed("protocol_mismatch", "this agent speaks protocol 2, the controller 3")
     assert names_in(board.workspace.jobs) == []
 
 

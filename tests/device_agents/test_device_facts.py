@@ -10,7 +10,10 @@ import pytest
 
 from device_agents import device_facts, memory, telemetry
 from device_agents.boards import generic_linux
-from device_agents.boards.generic_linux import LinuxFiles
+from device_agents.boards.board import Board
+from device_agents.boards.host import host_at
+from device_agents.boards.linux_files import LinuxFiles
+from device_agents.boards.table import this_board
 from device_agents.protocol import DeviceFacts, TelemetrySample, decode, encode
 from device_agents.telemetry import CpuTimes
 
@@ -19,6 +22,10 @@ CAPTURES = Path(__file__).parents[1] / "captures"
 
 def capture(name: str) -> LinuxFiles:
     return LinuxFiles(str(CAPTURES / name))
+
+
+def board(files: LinuxFiles) -> Board:
+    return this_board(host_at(files.root))
 
 
 def tree(root: Path, **files: bytes | str | None) -> LinuxFiles:
@@ -41,7 +48,7 @@ def test_every_capture_tells_its_origin() -> None:
 
 
 def test_a_raspberry_pi_4_names_itself() -> None:
-    facts = device_facts.collect(capture("raspberry-pi-4"))
+    facts = device_facts.collect(board(capture("raspberry-pi-4")))
     assert facts == DeviceFacts(
         board="Raspberry Pi 4 Model B Rev 1.4",
         cpu_model="Cortex-A72",
@@ -62,7 +69,7 @@ def test_a_raspberry_pi_4_names_itself() -> None:
 
 
 def test_a_virtual_machine_is_recognised_and_the_rest_is_absent() -> None:
-    facts = device_facts.collect(capture("x86-vm"))
+    facts = device_facts.collect(board(capture("x86-vm")))
     assert facts.cpu_model == "AMD EPYC"
     assert facts.virtualization == "virtual machine"
     assert facts.swap_bytes == 0  # it has none and says so
@@ -70,28 +77,38 @@ def test_a_virtual_machine_is_recognised_and_the_rest_is_absent() -> None:
 
 
 def test_of_an_empty_root_only_python_knows_anything() -> None:
-    facts = device_facts.collect(capture("empty"))
+    facts = device_facts.collect(board(capture("empty")))
     absent = [name for name, value in facts._asdict().items() if value is None]
-    known = {"cpu_count", "machine", "kernel", "python", "hostname"}
+    known = {
+        "cpu_count",
+        "machine",
+        "kernel",
+        "python",
+        "hostname",
+        "family",
+        "compatible",
+        "details",
+        "unreadable",
+    }
     assert set(absent) | known | {"cpu_model", "os"} == set(DeviceFacts._fields)
-    assert decode(encode(telemetry.sample("before", capture("empty")))).phase == "before"
+    assert decode(encode(telemetry.sample(board(capture("empty")), "before"))).phase == "before"
 
 
 def test_a_pc_is_named_by_its_firmware(tmp_path: Path) -> None:
     dmi = "sys__class__dmi__id__"
     files = tree(tmp_path, **{f"{dmi}sys_vendor": "Dell Inc.\n", f"{dmi}product_name": "XPS\n"})
-    assert device_facts.collect(files).board == "Dell Inc. XPS"
+    assert device_facts.collect(board(files)).board == "Dell Inc. XPS"
 
 
 def test_a_hypervisor_with_a_name_is_called_by_it(tmp_path: Path) -> None:
-    assert device_facts.collect(tree(tmp_path, sys__hypervisor__type="xen\n")).virtualization == "xen"
+    assert device_facts.collect(board(tree(tmp_path, sys__hypervisor__type="xen\n"))).virtualization == "xen"
 
 
 # --- sensors --------------------------------------------------------------------------------------
 
 
 def test_the_sensors_of_a_raspberry_pi_4() -> None:
-    sample = telemetry.sample("running", capture("raspberry-pi-4"))
+    sample = telemetry.sample(board(capture("raspberry-pi-4")), "running")
     assert sample == TelemetrySample(
         time=sample.time,
         phase="running",
@@ -106,11 +123,12 @@ def test_the_sensors_of_a_raspberry_pi_4() -> None:
         memory_available_bytes=3401876 * 1024,
         swapped_pages=42,
         power_w=None,
+        monotonic_s=sample.monotonic_s,
     )
 
 
 def test_a_virtual_machine_has_no_sensors() -> None:
-    sample = telemetry.sample("running", capture("x86-vm"))
+    sample = telemetry.sample(board(capture("x86-vm")), "running")
     assert sample[2:9] == (None,) * 7
     assert sample.swapped_pages == 0
 
@@ -212,10 +230,10 @@ def test_a_file_that_says_nothing_sensible_is_absent(tmp_path: Path, content: by
             "sys__class__hwmon__hwmon0__in0_lcrit_alarm": content,
         },
     )
-    sample = telemetry.sample("before", files)
+    sample = telemetry.sample(board(files), "before")
     assert sample[2:9] == (None,) * 7
     assert (sample.memory_available_bytes, sample.swapped_pages) == (None, None)
-    facts = device_facts.collect(files)
+    facts = device_facts.collect(board(files))
     assert (facts.memory_bytes, facts.swap_bytes, facts.cpu_max_mhz) == (None, None, None)
     assert (telemetry.cpu_times(files), telemetry.oom_kills(files)) == (None, None)
 
@@ -236,7 +254,7 @@ def test_processor_times_of_another_form_are_absent(tmp_path: Path, line: str) -
 
 def test_a_number_in_other_digits_is_no_number(tmp_path: Path) -> None:
     files = tree(tmp_path, proc__meminfo="MemTotal: ² kB\n", proc__vmstat="pswpin ³\noom_kill ²\n")
-    assert device_facts.collect(files).memory_bytes is None
+    assert device_facts.collect(board(files)).memory_bytes is None
     assert telemetry.oom_kills(files) is None
 
 

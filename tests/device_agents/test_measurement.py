@@ -72,23 +72,31 @@ class FakeClock:
 
     def steps(self, invoke_ns: int) -> Steps:
         """An iteration of nothing but the invoke."""
-        return self.taking(0), self.taking(invoke_ns), self.taking(0)
+        return Steps(self.taking(0), self.taking(invoke_ns), self.taking(0))
 
 
 def measured(durations: Iterator[int], **changes: Any) -> Samples:
     """A measurement of invokes with those durations."""
     fake = FakeClock()
-    steps = fake.taking(0), fake.taking_each(durations), fake.taking(0)
+    steps = Steps(fake.taking(0), fake.taking_each(durations), fake.taking(0))
     return measure(steps, SETTINGS._replace(**changes), fake.clock())
 
 
 def test_latency_spans_the_three_calls_and_compute_the_middle_one() -> None:
     fake = FakeClock()
-    steps = fake.taking(10), fake.taking(1000), fake.taking(200)
+    steps = Steps(fake.taking(10), fake.taking(1000), fake.taking(200))
     latency, compute = array("q", [0] * 3), array("q", [0] * 3)
-    run_block(steps, lambda: fake.ns, latency, compute)
+    run_block(steps, fake.clock(), latency, compute)
     assert latency.tolist() == [1210, 1210, 1210]
     assert compute.tolist() == [1000, 1000, 1000]
+
+
+def test_where_the_device_keeps_the_time_compute_is_what_it_says() -> None:
+    fake = FakeClock()
+    steps = Steps(fake.taking(10), fake.taking(1000), fake.taking(200), lambda: 2.5e-6)
+    latency, compute = array("q", [0] * 2), array("q", [0] * 2)
+    run_block(steps, fake.clock(), latency, compute)
+    assert (latency.tolist(), compute.tolist()) == ([1210, 1210], [2500, 2500])
 
 
 def test_the_first_inference_is_told_in_seconds() -> None:
@@ -99,7 +107,7 @@ def test_the_first_inference_is_told_in_seconds() -> None:
 
 def test_the_first_inference_counts_copies_too() -> None:
     fake = FakeClock()
-    assert time_once((fake.taking(MS), fake.taking(MS), fake.taking(MS)), fake.clock()) == 0.003
+    assert time_once(Steps(fake.taking(MS), fake.taking(MS), fake.taking(MS)), fake.clock()) == 0.003
 
 
 # --- warm-up --------------------------------------------------------------------------------------
@@ -210,7 +218,7 @@ def test_python_3_6_gives_the_same_nanoseconds() -> None:
     def run(name: str) -> Samples:
         fake, rng = FakeClock(), random.Random(3)
         jitter = (rng.randint(900_000, 1_100_000) for _ in itertools.count())
-        steps = fake.taking(1234), fake.taking_each(jitter), fake.taking(567)
+        steps = Steps(fake.taking(1234), fake.taking_each(jitter), fake.taking(567))
         return measure(steps, SETTINGS._replace(max_iterations=500), getattr(fake, name)())
 
     exact, seconds = run("clock"), run("float_clock")
@@ -252,12 +260,12 @@ def test_a_timed_block_allocates_nothing_that_the_collector_tracks() -> None:
     clock = system_clock()
     latency, compute = array("q", [0] * 5000), array("q", [0] * 5000)
     fake = FakeClock()
-    steps = fake.taking(1), fake.taking(2), fake.taking(3)
+    steps = Steps(fake.taking(1), fake.taking(2), fake.taking(3))
     gc.collect()
     gc.disable()
     try:
         before = gc.get_count()[0]
-        run_block(steps, clock.now, latency, compute)
+        run_block(steps, clock, latency, compute)
         after = gc.get_count()[0]
     finally:
         gc.enable()

@@ -1,0 +1,1 @@
+"""CUDA's runtime behind one small interface, whichever package serves it."""
