@@ -68,6 +68,7 @@ def run(arguments: List[str], claimed: int) -> int:
 def _probe(workspace: Workspace, arguments: List[str], out: BinaryIO) -> int:
     from device_agents import probing
 
+    _restore_leftovers(workspace)
     names = [name for name in (arguments[0] if arguments else "").split(",") if name]
     out.write(encode(probing.probe(workspace, names)))
     return 0
@@ -77,6 +78,14 @@ def _prove(_workspace: Workspace, arguments: List[str], out: BinaryIO) -> int:
     from device_agents import probing
 
     out.write(encode(probing.prove_here(arguments[0])))
+    return 0
+
+
+def _examine(workspace: Workspace, _arguments: List[str], out: BinaryIO) -> int:
+    from device_agents.boards.host import this_host
+    from device_agents.examination import examine
+
+    out.write(encode(examine(workspace, this_host())))
     return 0
 
 
@@ -120,6 +129,7 @@ def _get(workspace: Workspace, arguments: List[str], out: BinaryIO) -> int:
 
 def _submit(workspace: Workspace, _arguments: List[str], out: BinaryIO) -> int:
     """Take a job and start its supervisor; submitting it twice changes nothing."""
+    _restore_leftovers(workspace)
     job = expect(Job, sys.stdin.buffer.readline(MAX_LINE_BYTES + 1))
     if job.protocol != PROTOCOL_VERSION:
         message = f"this agent speaks protocol {PROTOCOL_VERSION}, the controller {job.protocol}"
@@ -229,11 +239,37 @@ def _cross_check(workspace: Workspace, arguments: List[str], out: BinaryIO) -> i
 def _restore(workspace: Workspace, _arguments: List[str], out: BinaryIO) -> int:
     """Put the board's clocks and power back if an agent died while they were raised."""
     from device_agents.boards.host import this_host
+    from device_agents.performance import lease
     from device_agents.performance_mode import restore_leftovers
 
     restored = restore_leftovers(workspace, this_host())
-    out.write(encode(restored or PerformanceModeRestored(time.time(), True, {}, [])))
+    if restored is None:
+        raised = lease.is_open(workspace)
+        problems = ["a running job has raised them and will put them back at its end"] if raised else []
+        restored = PerformanceModeRestored(time.time(), not raised, {}, problems)
+    out.write(encode(restored))
     return 0
+
+
+def _restore_leftovers(workspace: Workspace) -> None:
+    """As `restore`, in passing: whoever comes first after an agent died puts its board back."""
+    from device_agents.performance import lease
+
+    if not lease.is_open(workspace):
+        return
+    from device_agents.boards.host import this_host
+    from device_agents.performance_mode import restore_leftovers
+
+    restored = restore_leftovers(workspace, this_host())
+    if restored is not None:
+        sys.stderr.write(encode(restored).decode("ascii"))
+
+
+def _guard(workspace: Workspace, _arguments: List[str], out: BinaryIO) -> int:
+    from device_agents.boards.host import this_host
+    from device_agents.performance import guard
+
+    return guard.watch(workspace, this_host(), out)
 
 
 def _stored_job(folder: str) -> Job:
@@ -245,6 +281,7 @@ def _follow(workspace: Workspace, arguments: List[str], out: BinaryIO) -> int:
     from device_agents import journal
 
     folder, offset = workspace.job(arguments[0]), int(arguments[1])
+    _restore_leftovers(workspace)
     for lines in journal.follow(folder, offset):
         out.write(lines)
         out.flush()
@@ -277,6 +314,7 @@ def _clean(workspace: Workspace, _arguments: List[str], out: BinaryIO) -> int:
 _COMMANDS: Dict[str, Callable[[Workspace, List[str], BinaryIO], int]] = {
     "probe": _probe,
     "prove": _prove,
+    "examine": _examine,
     "put": _put,
     "get": _get,
     "submit": _submit,
@@ -285,6 +323,7 @@ _COMMANDS: Dict[str, Callable[[Workspace, List[str], BinaryIO], int]] = {
     "worker": _worker,
     "cross-check": _cross_check,
     "restore": _restore,
+    "guard": _guard,
     "follow": _follow,
     "cancel": _cancel,
     "clean": _clean,

@@ -9,7 +9,7 @@ from device_agents.workspace import file_ref, whole_file
 
 def first_example(dataset: Dataset, path: str, inputs: List[TensorSpec]) -> Dict[str, Any]:
     """The inputs that are timed: the first complete example."""
-    feed: Dict[str, Any] = next(_feeds(dataset, path, inputs))[0]
+    feed: Dict[str, Any] = next(feeds(dataset, path, inputs))[0]
     return feed
 
 
@@ -23,7 +23,7 @@ def run_all(engine: Engine, dataset: Dataset, path: str, inputs: List[TensorSpec
     import numpy as np
 
     collected: Dict[str, List[Any]] = {}
-    for feed, kept in _feeds(dataset, path, inputs):
+    for feed, kept in feeds(dataset, path, inputs):
         for name, array in engine.run(feed).items():
             # Runtimes may reuse the memory of their outputs, so each is copied before the next run.
             piece = np.array(array)[:kept] if dataset.stacked else np.array(array)[np.newaxis]
@@ -36,8 +36,8 @@ def run_all(engine: Engine, dataset: Dataset, path: str, inputs: List[TensorSpec
     return file_ref(target)
 
 
-def _feeds(dataset: Dataset, path: str, inputs: List[TensorSpec]) -> Iterator[Any]:
-    """Each feed with how many examples of it count."""
+def feeds(dataset: Dataset, path: str, inputs: List[TensorSpec]) -> Iterator[Any]:
+    """Each feed, by the inputs' canonical names, with how many examples of it count."""
     import numpy as np
 
     with np.load(path, allow_pickle=False) as archive:

@@ -3,6 +3,7 @@
 Each command is one process, started by the controller over SSH, that answers in JSON lines:
 
     probe [RUNTIME,...]    what board this is and which runtimes really work
+    examine                what a board's setup is judged by: Python, packages, rights, storage, clock, power
     put SHA256 BYTES       take a file (standard input), resuming where an earlier try stopped
     get JOB NAME OFFSET    give a result file of a job
     submit                 take a job (one line on standard input) and run it detached
@@ -11,7 +12,7 @@ Each command is one process, started by the controller over SSH, that answers in
     restore                put clocks and power back that an agent which died left raised
     clean                  remove everything that no running job needs
 
-`supervise`, `build`, `worker`, `cross-check` and `prove` are started by the agent itself.
+`supervise`, `build`, `worker`, `cross-check`, `guard` and `prove` are started by the agent itself.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""The agent's folder on the board: agents/, blobs/, jobs/, and the lock that says who measures."""
+"""The agent's folder on the board: agents/, blobs/, engines/, jobs/, and the lock that says who measures."""
 
 import contextlib
 import errno
@@ -50,12 +50,13 @@ class Workspace:
         self.root = os.path.abspath(os.path.expanduser(root))
         self.blobs = os.path.join(self.root, "blobs")
         self.jobs = os.path.join(self.root, "jobs")
+        self.engines = os.path.join(self.root, "engines")
         self.lock_file = os.path.join(self.root, "lock")
 
     def create(self) -> None:
         """Make the folders; raises WorkspaceError where that is not allowed."""
         try:
-            for folder in (self.root, self.blobs, self.jobs):
+            for folder in (self.root, self.blobs, self.jobs, self.engines):
                 os.makedirs(folder, mode=0o700, exist_ok=True)
         except OSError as error:
             raise WorkspaceError(_reason(error), f"cannot create {self.root}: {error.strerror}") from error
@@ -155,10 +156,12 @@ class Workspace:
                     shutil.rmtree(path, ignore_errors=True)
 
     def clean(self) -> int:
-        """Remove blobs and every job that is not running; returns the bytes freed."""
+        """Remove blobs, jobs that are not running, and engines unless one is; returns the bytes freed."""
         freed = 0
-        paths = [os.path.join(self.blobs, name) for name in os.listdir(self.blobs)]
-        paths += [os.path.join(self.jobs, name) for name in os.listdir(self.jobs)]
+        folders = [self.blobs, self.jobs]
+        if self.holder() is None:  # a running job may be building one
+            folders.append(self.engines)
+        paths = [os.path.join(folder, name) for folder in folders for name in os.listdir(folder)]
         for path in paths:
             if os.path.isdir(path) and is_locked(path):
                 continue

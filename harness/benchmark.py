@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -17,17 +17,22 @@ from device_agents.protocol import (
     Measurement,
     RepetitionEnded,
 )
+from harness.board_options import BoardOptions
 from harness.link.deployment import Blob, OnProgress
 from harness.link.device_session import DeviceSession
 from harness.preparation import Workload
 from harness.progress import Observer
 from harness.recording import Recording
+from profiles.devices import DeviceProfile
 from profiles.measurement import MeasurementProfile
 from reports.record import Case, Record
 
 #: Beyond the timed loops: loading, evaluating and proving on a slow board, seconds.
 REPETITION_ALLOWANCE_S = 180.0
 JOB_ALLOWANCE_S = 600.0
+
+#: Building an engine on a Nano takes minutes for a small network and half an hour for a large one.
+BUILD_ALLOWANCE_S = {"tensorrt": 5400.0}
 
 
 class Interrupted(Exception):
@@ -55,6 +60,9 @@ class CaseRequest:
     measurement: MeasurementProfile
     job_id: str
     lock_wait_s: float
+    options: BoardOptions = field(default_factory=BoardOptions)
+    #: The kind of board: how cool it has to start, what to expect of it.
+    profile: DeviceProfile | None = None
 
 
 def run_case(
@@ -66,7 +74,7 @@ def run_case(
     Interrupted, the job being cancelled, once `stopping` says so.
     """
     case = request.case
-    recording = Recording(case, request.workload)
+    recording = Recording(case, request.workload, request.options, request.profile)
     job, sending = job_of(request), _sending(session.device, observer)
     known = not session.submit(job, request.workload.blobs, sending)
     observer.case_started(case)
@@ -94,6 +102,7 @@ def run_case(
 def job_of(request: CaseRequest) -> Job:
     """The case in the agent's words."""
     case, workload, profile = request.case, request.workload, request.measurement
+    board, cool_down_s = request.profile, request.options.cool_down_s
     loops_s = profile.repetitions * (profile.warmup_max_s + profile.max_time_s + REPETITION_ALLOWANCE_S)
     return Job(
         protocol=PROTOCOL_VERSION,
@@ -117,9 +126,13 @@ def job_of(request: CaseRequest) -> Job:
             max_time_s=profile.max_time_s,
             median_ci_width=profile.median_ci_width,
         ),
-        deadline_s=loops_s + JOB_ALLOWANCE_S,
+        deadline_s=loops_s + JOB_ALLOWANCE_S + BUILD_ALLOWANCE_S.get(case.runtime, 0.0) + cool_down_s,
         lock_wait_s=request.lock_wait_s,
-        options={},
+        options=request.options.for_runtime(case.runtime) | dict(workload.options),
+        performance_mode=request.options.performance_mode,
+        calibration=workload.calibration,
+        max_start_temperature_c=board.max_start_temperature_c if board else None,
+        cool_down_s=cool_down_s,
     )
 
 

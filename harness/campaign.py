@@ -11,19 +11,30 @@ import hashlib
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, wait
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from device_agents.protocol import ProbeReply, RuntimeStatus
 from harness.benchmark import CaseOutcome, CaseRequest, Interrupted, run_case
+from harness.board_expectations import differences, profile_of
+from harness.board_options import BoardOptions
 from harness.case_records import failure_record, now, unsupported_record
-from harness.errors import BenchError, CaseError, DeviceError, LinkError, RuntimeUnavailable
+from harness.errors import (
+    BenchError,
+    CaseError,
+    DeviceError,
+    LinkError,
+    PrecisionUnsupported,
+    RuntimeUnavailable,
+)
 from harness.link.device_session import DeviceSession
+from harness.negotiation import ArtifactForm, negotiate
 from harness.plan import PlannedCase
 from harness.preparation import Preparation, Workload
 from harness.progress import Observer
 from harness.store import Samples, Store, case_key
+from profiles.devices import DeviceProfile
 from profiles.measurement import MeasurementProfile
-from reports.record import Attempt, Record
+from reports.record import Attempt, Case, Record
 
 #: An infrastructure failure is tried again this often; more would hide a board that is broken.
 MAX_RETRIES = 2
@@ -56,6 +67,18 @@ class CampaignSettings:
     run_id: str
     measurement: MeasurementProfile
     lock_wait_s: float
+    options: BoardOptions = field(default_factory=BoardOptions)
+    #: The kind each board is said to be, by the board's name.
+    profiles: Mapping[str, DeviceProfile] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Board:
+    """A board that answers, and what it said."""
+
+    session: DeviceSession
+    runtimes: Mapping[str, RuntimeStatus]
+    profile: DeviceProfile | None
 
 
 class Campaign:
@@ -79,28 +102,28 @@ class Campaign:
     def run(self, planned: Sequence[PlannedCase], finished: frozenset[str]) -> bool:
         """Measure every case but those whose key is in `finished`; False if it was interrupted.
 
-        Everything is prepared before anything is measured: `local` may be one of the boards, and converting
-        beside a measurement would spoil it.
+        All boards are asked what they are first: it decides what is converted for them. Then everything is
+        prepared before anything is measured: `local` may be one of the boards, and converting beside a
+        measurement would spoil it.
         """
         todo = [item for item in planned if case_key(item.case) not in finished]
         try:
-            ready = self._prepare(todo)
-            devices = list(dict.fromkeys(item.case.device for item in todo))
-            self._await(
-                [
-                    _started(
-                        functools.partial(
-                            self._run_device,
-                            device,
-                            [pair for pair in ready if pair[0].case.device == device],
-                        )
+            boards = self._open_boards(todo)
+            ready = self._prepared(todo, boards)
+            self._in_parallel(
+                {
+                    device: functools.partial(
+                        self._run_device, board, [pair for pair in ready if pair[0].case.device == device]
                     )
-                    for device in devices
-                ]
+                    for device, board in boards.items()
+                }
             )
         except KeyboardInterrupt:
             self._stop.set()
         return not self._stop.is_set()
+
+    def _in_parallel(self, work: Mapping[str, Callable[[], None]]) -> None:
+        self._await([_started(each) for each in work.values()])
 
     def _await(self, running: Sequence[Future[None]]) -> None:
         """Wait for all boards; Ctrl-C asks them to stop; a second one ends the wait too."""
@@ -116,19 +139,80 @@ class Campaign:
         for future in running:
             future.result()
 
+    # --- which boards are there -------------------------------------------------------------------
+
+    def _open_boards(self, todo: Sequence[PlannedCase]) -> dict[str, _Board]:
+        """The boards that answer, by name; the cases of the others get their record here."""
+        opened: dict[str, _Board] = {}
+        lock = threading.Lock()
+
+        def open_one(device: str) -> None:
+            cases = [item for item in todo if item.case.device == device]
+            board = self._open_board(device, cases)
+            if board is not None:
+                with lock:
+                    opened[device] = board
+
+        devices = list(dict.fromkeys(item.case.device for item in todo))
+        self._in_parallel({device: functools.partial(open_one, device) for device in devices})
+        return {device: opened[device] for device in devices if device in opened}
+
+    def _open_board(self, device: str, cases: Sequence[PlannedCase]) -> _Board | None:
+        session = None
+        try:
+            session = self._open_session(device)
+            probe = session.open(sorted({item.case.runtime for item in cases}))
+        except BenchError as error:
+            if session is not None:
+                session.close()
+            for item in cases:
+                self._save(failure_record(item.case, _of_device(device, error)), {})
+            return None
+        self._observer.device_ready(device, describe(probe))
+        profile = profile_of(self._settings.profiles.get(device), probe.facts)
+        for sentence in differences(self._settings.profiles.get(device), probe.facts, probe.runtimes):
+            self._observer.note(f"{device}: {sentence}")
+        return _Board(session, {status.name: status for status in probe.runtimes}, profile)
+
     # --- on this host -----------------------------------------------------------------------------
 
-    def _prepare(self, todo: Sequence[PlannedCase]) -> list[tuple[PlannedCase, Workload]]:
+    def _prepared(
+        self, todo: Sequence[PlannedCase], boards: Mapping[str, _Board]
+    ) -> list[tuple[PlannedCase, Workload]]:
+        """As `_prepare`; what cannot go on leaves no session open."""
+        try:
+            return self._prepare(todo, boards)
+        except BaseException:
+            for board in boards.values():
+                board.session.close()
+            raise
+
+    def _prepare(
+        self, todo: Sequence[PlannedCase], boards: Mapping[str, _Board]
+    ) -> list[tuple[PlannedCase, Workload]]:
         """The workloads of all cases; those that have none get their record here."""
         ready: list[tuple[PlannedCase, Workload]] = []
         made: dict[object, Workload | CaseError] = {}
         noted: set[str] = set()
         for item in todo:
             case = item.case
-            key = (case.model, case.runtime, case.precision, case.batch_size)
+            if self._stop.is_set():
+                break
+            if case.device not in boards:
+                continue
+            state = boards[case.device].runtimes.get(case.runtime)
+            if state is None or not state.available:
+                self._save(_without_runtime(item, state), {})
+                continue
+            try:
+                form = negotiate(case, state, self._settings.options)
+            except PrecisionUnsupported as error:
+                self._save(_unsupported(case, error), {})
+                continue
+            key = (case.model, case.runtime, case.batch_size, form.key)
             if key not in made:
                 self._observer.preparing(f"{case.model} for {case.runtime} at {case.precision}")
-                made[key] = self._workload(item)
+                made[key] = self._workload(item, form)
             outcome = made[key]
             if isinstance(outcome, Workload):
                 ready.append((item, outcome))
@@ -140,69 +224,44 @@ class Campaign:
                 self._save(_unprepared(item, outcome), {})
         return ready
 
-    def _workload(self, item: PlannedCase) -> Workload | CaseError:
+    def _workload(self, item: PlannedCase, form: ArtifactForm) -> Workload | CaseError:
         try:
-            return self._preparation.workload(
-                item.model, item.case.runtime, item.case.precision, item.case.batch_size
-            )
+            return self._preparation.workload(item.model, item.case.runtime, form, item.case.batch_size)
         except CaseError as error:
             return error
 
     # --- on a board -------------------------------------------------------------------------------
 
-    def _run_device(self, device: str, ready: Sequence[tuple[PlannedCase, Workload]]) -> None:
-        if not ready or self._stop.is_set():
-            return
+    def _run_device(self, board: _Board, ready: Sequence[tuple[PlannedCase, Workload]]) -> None:
         try:
-            session = self._open_session(device)
-        except BenchError as error:
-            self._fail_all(ready, _of_device(device, error))
-            return
-        try:
-            runtimes = sorted({item.case.runtime for item, _ in ready})
-            try:
-                probe = session.open(runtimes)
-            except BenchError as error:
-                self._fail_all(ready, _of_device(device, error))
-                return
-            self._observer.device_ready(device, describe(probe))
-            states = {status.name: status for status in probe.runtimes}
             for item, workload in ready:
                 if self._stop.is_set():
                     return
-                self._run_one(session, item, workload, states)
-        finally:
-            session.close()
-
-    def _run_one(
-        self,
-        session: DeviceSession,
-        item: PlannedCase,
-        workload: Workload,
-        states: Mapping[str, RuntimeStatus],
-    ) -> None:
-        state = states.get(item.case.runtime)
-        if state is None or not state.available:
-            self._save(_without_runtime(item, state), {})
-            return
-        try:
-            outcome = self._with_retries(session, item, workload)
+                outcome = self._with_retries(board, item, workload)
+                self._save(outcome.record, outcome.samples)
         except Interrupted:
-            return
-        self._save(outcome.record, outcome.samples)
+            pass
+        finally:
+            board.session.close()
 
-    def _with_retries(self, session: DeviceSession, item: PlannedCase, workload: Workload) -> CaseOutcome:
+    def _with_retries(self, board: _Board, item: PlannedCase, workload: Workload) -> CaseOutcome:
         """The first outcome that is no passing infrastructure failure; all attempts are kept."""
         attempts: list[Attempt] = []
         number = 0
         while True:
             job_id = self._job_id(item, number)
             request = CaseRequest(
-                item.case, workload, self._settings.measurement, job_id, self._settings.lock_wait_s
+                item.case,
+                workload,
+                self._settings.measurement,
+                job_id,
+                self._settings.lock_wait_s,
+                self._settings.options,
+                board.profile,
             )
             link_failed = False
             try:
-                outcome = run_case(session, request, self._observer, self._stop.is_set)
+                outcome = run_case(board.session, request, self._observer, self._stop.is_set)
             except BenchError as error:
                 link_failed = isinstance(error, LinkError)
                 failed = failure_record(item.case, _of_device(item.case.device, error), workload)
@@ -227,10 +286,6 @@ class Campaign:
         return f"{self._settings.run_id}-{digest}-{number}"
 
     # --- records ----------------------------------------------------------------------------------
-
-    def _fail_all(self, ready: Sequence[tuple[PlannedCase, Workload]], error: CaseError) -> None:
-        for item, workload in ready:
-            self._save(failure_record(item.case, error, workload), {})
 
     def _save(self, record: Record, samples: Samples) -> None:
         self._store.save(self._settings.run_id, record, samples)
@@ -272,7 +327,11 @@ def _unprepared(item: PlannedCase, error: CaseError) -> Record:
     wanted = item.precision_asked if error.reason in _PRECISION_REASONS else True
     if wanted:
         return failure_record(item.case, error)
-    return unsupported_record(item.case, error.reason, error.message, error.remedy, error.failure_class)
+    return _unsupported(item.case, error)
+
+
+def _unsupported(case: Case, error: CaseError) -> Record:
+    return unsupported_record(case, error.reason, error.message, error.remedy, error.failure_class)
 
 
 #: Reasons that say: this precision is not to be had for this model.
@@ -286,4 +345,4 @@ def _without_runtime(item: PlannedCase, state: RuntimeStatus | None) -> Record:
     error = RuntimeUnavailable(message, remedy)
     if item.runtime_asked:
         return failure_record(item.case, error)
-    return unsupported_record(item.case, error.reason, message, remedy, error.failure_class)
+    return _unsupported(item.case, error)

@@ -18,7 +18,8 @@
         │   ├── AgentError      the agent could not start or answered nonsense
         │   ├── BoardFull       no space for what has to be sent
         │   └── BoardBusy       another job holds the board
-        └── RuntimeUnavailable  the runtime is not on the board (class runtime)
+        ├── RuntimeUnavailable  the runtime is not on the board (class runtime)
+        └── PrecisionUnsupported the board has no such precision (class runtime); recorded as `unsupported`
 
 Foreign exceptions (paramiko, sqlalchemy, cattrs, the leaves' own) are translated where they enter, with
 `raise ... from`. Every message names the thing, the value found and, as `remedy`, what to do.
@@ -85,6 +86,13 @@ class RuntimeUnavailable(CaseError):
 
     failure_class = "runtime"
     reason = "runtime_unavailable"
+
+
+class PrecisionUnsupported(CaseError):
+    """The board's hardware or runtime has no such precision, so there is nothing to measure."""
+
+    failure_class = "runtime"
+    reason = "precision_unsupported"
 
 
 class DeviceError(CaseError):

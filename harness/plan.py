@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from convert.sources.source import SourceKind
+from harness.board_options import BoardOptions
 from harness.errors import ConfigurationError, UsageError
 from harness.models import BenchModel
 from profiles import strict_toml
@@ -126,11 +127,12 @@ def _native_runtimes(model: BenchModel) -> tuple[str, ...]:
     return tuple(dict.fromkeys(NATIVE_RUNTIME[kind] for kind in NATIVE_RUNTIME if kind in model.sources))
 
 
-def digest(planned: Sequence[PlannedCase], measurement: MeasurementProfile) -> str:
+def digest(planned: Sequence[PlannedCase], measurement: MeasurementProfile, options: BoardOptions) -> str:
     """A plan's identity: cases, how they are measured, and the content of the models' files."""
     content = {
         "cases": [asdict(item.case) for item in planned],
         "measurement": asdict(measurement),
+        "options": options.identity(),
         "models": {item.model.name: item.model.identity() for item in planned if item.model is not None},
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -36,6 +36,7 @@ from harness.errors import ConversionFailed, UsageError
 from harness.link.deployment import Blob
 from harness.model_sources import EXAMPLE_SHAPED, inspect_at_batch, nearest_source, preprocessing_of
 from harness.models import BenchModel
+from harness.negotiation import ArtifactForm
 
 Arrays = Mapping[str, NDArray[np.generic]]
 
@@ -54,6 +55,10 @@ class Workload:
     outputs: tuple[TensorSpec, ...] = ()
     check: Dataset | None = None
     evaluation: Dataset | None = None
+    #: For runtimes that calibrate on the board.
+    calibration: Dataset | None = None
+    #: What the job is told of the artifact's form.
+    options: Mapping[str, str] = field(default_factory=dict)
     #: The fp32 source's outputs for the check inputs, (examples, *output shape) by canonical name.
     reference: Arrays | None = None
     #: How the artifact's outputs lie against the source's.
@@ -105,20 +110,22 @@ class Preparation:
         # Artifacts with the same interface are fed the same files.
         self._blobs: dict[tuple[object, ...], Blob] = {}
 
-    def workload(self, model: BenchModel | None, runtime: str, precision: str, batch_size: int) -> Workload:
+    def workload(
+        self, model: BenchModel | None, runtime: str, form: ArtifactForm, batch_size: int
+    ) -> Workload:
         """Everything for one case; raises CaseError with the reason why there is none."""
         if model is None:
             return Workload()
         if runtime not in FORMAT_OF:
             raise ConversionFailed(
                 f"{runtime}: this version makes no artifacts for it",
-                "choose onnxruntime or tflite",
+                "choose onnxruntime, tflite or tensorrt",
                 "no_path",
             )
         with translated(model.name):
             material = self._material(_Key(model), runtime, batch_size)
-            artifact = self._artifact(model, material, runtime, precision)
-            return self._workload(model, material, artifact)
+            artifact = self._artifact(model, material, runtime, form)
+            return self._workload(model, material, artifact, form)
 
     def with_shapes(
         self, models: Sequence[BenchModel], shapes: Mapping[str, tuple[int, ...]]
@@ -160,7 +167,7 @@ class Preparation:
             return info, ResolvedShapes({tensor.name: _concrete(tensor) for tensor in info.inputs})
         return info, resolve_shapes(info, model.shapes, batch_size)
 
-    def _artifact(self, model: BenchModel, material: _Material, runtime: str, precision: str) -> Artifact:
+    def _artifact(self, model: BenchModel, material: _Material, runtime: str, form: ArtifactForm) -> Artifact:
         shapes = material.shapes
         if not needs_fixed_batch(material.info, runtime):
             shapes = resolve_shapes(material.info, model.shapes, 1).shapes
@@ -168,11 +175,12 @@ class Preparation:
             ConversionRequest(
                 info=material.info,
                 target=cast("Target", runtime),
-                precision=cast("Precision", precision),
+                precision=cast("Precision", form.precision),
                 shapes=shapes,
                 calibration=material.calibration,
                 allow_random_calibration=self._allow_random_calibration,
-                io=self._io if (runtime, precision) == ("tflite", "int8") else "float",
+                io=self._io if (runtime, form.precision) == ("tflite", "int8") else "float",
+                opset=_opset(material.info, form.max_opset),
             ),
             self._workshop,
         )
@@ -220,7 +228,9 @@ class Preparation:
             notes=tuple(_notes(model, resolved.guessed)),
         )
 
-    def _workload(self, model: BenchModel, material: _Material, artifact: Artifact) -> Workload:
+    def _workload(
+        self, model: BenchModel, material: _Material, artifact: Artifact, form: ArtifactForm
+    ) -> Workload:
         blobs = [Blob(file.sha256, file.bytes, file.path, file.name) for file in artifact.files]
         refs = tuple(_ref(blob) for blob in blobs)
         check = self._fed(material, material.check, artifact, "check.npz", stacked=False)
@@ -233,6 +243,14 @@ class Preparation:
             )
             blobs.append(examples)
             evaluation = Dataset(_ref(examples), dataset.examples, dataset.stacked)
+        calibration = None
+        if form.calibrates_on_board:
+            typical = _calibration_data(model, material)
+            examples = self._fed(
+                material, typical.inputs, artifact, "calibration.npz", stacked=typical.stacked
+            )
+            blobs.append(examples)
+            calibration = Dataset(_ref(examples), typical.examples, typical.stacked)
         shapes = {
             entry.name: _permuted(material.shapes[entry.source], entry.permutation)
             for entry in artifact.inputs
@@ -244,6 +262,8 @@ class Preparation:
             outputs=tuple(_spec(tensor, None) for tensor in artifact.info.outputs),
             check=Dataset(_ref(check), len(next(iter(material.check.values()))), stacked=False),
             evaluation=evaluation,
+            calibration=calibration,
+            options=form.options,
             reference=material.reference,
             output_maps=artifact.outputs,
             aliases={tensor.name: tensor.aliases for tensor in material.info.outputs},
@@ -292,6 +312,27 @@ class _Key:
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _Key) and other.model.name == self.model.name
+
+
+#: The newest opset an exporter gives where none is asked for; a ceiling above it asks nothing of it.
+_EXPORTED_OPSET = 18
+
+
+def _opset(info: ModelInfo, ceiling: int | None) -> int | None:
+    """The opset to ask for: the runtime's newest where the model has, or might be exported with, a newer."""
+    if ceiling is None or (info.opset or _EXPORTED_OPSET) <= ceiling:
+        return None
+    return ceiling
+
+
+def _calibration_data(model: BenchModel, material: _Material) -> Examples:
+    if material.calibration is None:
+        raise ConversionFailed(
+            f"{model.name}: int8 by a calibrator on the board needs calibration data, and none were given",
+            "give typical inputs with --calibration (100 or more), or leave --int8-by out",
+            "calibration_required",
+        )
+    return material.calibration
 
 
 def _concrete(tensor: TensorInfo) -> tuple[int, ...]:

@@ -14,23 +14,17 @@ from numpy.typing import NDArray
 from convert.data.arrays import UNREADABLE_NPZ, load_arrays
 from convert.errors import ConvertError
 from convert.proofs.verification import OutputAgreement, compare_outputs, find_fault
-from device_agents.protocol import (
-    BlobRef,
-    DeviceFacts,
-    Event,
-    JobEnded,
-    JobStarted,
-    OutputsSaved,
-    RuntimeLoaded,
-    SamplesTaken,
-    StageReached,
-    TelemetrySample,
-)
-from harness.board_evidence import memory_of, telemetry_of
+from device_agents.protocol import BlobRef, Event, JobEnded, SamplesTaken
+from harness.board_evidence import energy_of, memory_of, telemetry_of
+from harness.board_expectations import remarks
+from harness.board_options import BoardOptions
 from harness.case_records import artifact_of, fidelity_of, now
+from harness.engine_evidence import cross_check_of, engine_of, performance_mode_of
 from harness.errors import AgentError, ConversionFailed, ModelError
+from harness.job_events import JobEvents
 from harness.metrics import find_metric
 from harness.preparation import Workload
+from profiles.devices import DeviceProfile
 from reports import record as kept
 from reports.accuracy import MetricError
 from reports.record import Case, Failure, Record
@@ -61,39 +55,25 @@ class Recording:
 
     case: Case
     workload: Workload
+    options: BoardOptions = field(default_factory=BoardOptions)
+    profile: DeviceProfile | None = None
     started_at: str = field(default_factory=now)
-    facts: DeviceFacts | None = None
-    loaded: RuntimeLoaded | None = None
-    end: JobEnded | None = None
-    stages: list[StageReached] = field(default_factory=list)
-    samples: list[SamplesTaken] = field(default_factory=list)
-    outputs: list[OutputsSaved] = field(default_factory=list)
-    telemetry: list[TelemetrySample] = field(default_factory=list)
+    heard: JobEvents = field(default_factory=JobEvents)
 
     def take(self, event: Event) -> None:
         """Note one event."""
-        match event:
-            case JobStarted():
-                self.facts = event.facts
-            case RuntimeLoaded():
-                self.loaded = event
-            case StageReached():
-                self.stages.append(event)
-            case SamplesTaken():
-                self.samples.append(event)
-            case OutputsSaved():
-                self.outputs.append(event)
-            case TelemetrySample():
-                self.telemetry.append(event)
-            case JobEnded():
-                self.end = event
-            case _:
-                pass
+        self.heard.take(event)
+
+    @property
+    def end(self) -> JobEnded | None:
+        """How the job ended; None while it goes on."""
+        return self.heard.end
 
     def files(self) -> list[BlobRef]:
         """The result files the record needs; equal outputs of several repetitions are fetched once."""
-        wanted = [taken.file for taken in self.samples]
-        wanted += list({(saved.purpose, saved.file.sha256): saved.file for saved in self.outputs}.values())
+        wanted = [taken.file for taken in self.heard.samples]
+        outputs = self.heard.outputs
+        wanted += list({(saved.purpose, saved.file.sha256): saved.file for saved in outputs}.values())
         for file in wanted:
             # The board says how its files are called; here they go into a folder of ours.
             if not re.fullmatch(r"\w[\w.-]*", file.name):
@@ -117,8 +97,11 @@ class Recording:
             failure=failure,
             artifact=artifact_of(self.workload),
             facts=self._facts(),
-            memory=memory_of(self.stages),
-            telemetry=telemetry_of(self.telemetry, self.samples),
+            memory=memory_of(self.heard.stages),
+            telemetry=telemetry_of(self.heard.telemetry, self.heard.samples, self.heard.cooling),
+            engine=engine_of(self.heard.built, self.heard.failed_builds),
+            performance_mode=performance_mode_of(self.heard.mode_set, self.heard.mode_restored),
+            options=self._options(),
             started_at=self.started_at,
             finished_at=now(),
         )
@@ -127,18 +110,28 @@ class Recording:
         """The record and raw samples of a job that went well, its files being in `folder`."""
         series = self._series(folder)
         agreements = self._agreements(folder)
-        board = telemetry_of(self.telemetry, self.samples)
+        board = telemetry_of(self.heard.telemetry, self.heard.samples, self.heard.cooling)
+        latency, compute = summarize(series["latency"]), summarize(series["compute"])
+        engine = engine_of(self.heard.built, self.heard.failed_builds)
+        mode = performance_mode_of(self.heard.mode_set, self.heard.mode_restored)
+        check = cross_check_of(self.heard.tool_timing)
         verdict, doubts = judge(
             Evidence(
                 latency_ns=tuple(series["latency"]),
                 fault=self._fault(agreements),
                 checked=self._checked(agreements),
                 telemetry=board,
-                stopped_by=tuple(taken.stopped_by for taken in self.samples),
-                governor=self.facts.governor if self.facts else None,
+                stopped_by=tuple(taken.stopped_by for taken in self.heard.samples),
+                governor=self._governor(),
+                emulated=self._is_emulated(),
+                too_hot_c=self.profile.max_start_temperature_c if self.profile else None,
+                precision=self.case.precision,
+                engine=engine,
+                performance_mode=mode,
+                compute_p50_ms=compute.p50,
+                cross_check=check,
             )
         )
-        latency = summarize(series["latency"])
         record = Record(
             case=self.case,
             status="ok",
@@ -146,28 +139,50 @@ class Recording:
             reasons=tuple(dict.fromkeys(doubt.reason for doubt in doubts)),
             doubts=doubts,
             latency_ms=latency,
-            compute_ms=summarize(series["compute"]),
+            compute_ms=compute,
             import_ms=self._median_stage_ms("runtime_imported"),
             load_ms=self._median_stage_ms("model_loaded"),
+            build_s=self.heard.built.seconds if self.heard.built else None,
             first_inference_ms=self._median_stage_ms("first_inference"),
             throughput_per_s=self.case.batch_size * MS_PER_S / latency.mean if latency.mean > 0 else None,
-            memory=memory_of(self.stages),
+            memory=memory_of(self.heard.stages, self.heard.samples),
+            energy=energy_of(self.heard.telemetry, self.heard.samples, latency.mean),
             accuracy=self._accuracy(folder),
             fidelity=fidelity_of(agreements, self.workload),
             artifact=artifact_of(self.workload),
             facts=self._facts(),
             repetitions=tuple(
-                _repetition(taken, own) for taken, own in zip(self.samples, series["latency"], strict=True)
+                _repetition(*pair) for pair in zip(self.heard.samples, series["latency"], strict=True)
             ),
             telemetry=board,
+            engine=engine,
+            cross_check=check,
+            performance_mode=mode,
+            remarks=remarks(self.profile, self.case, latency.p50) if self.profile else (),
+            options=self._options(),
             started_at=self.started_at,
             finished_at=now(),
         )
         return record, series
 
+    def _is_emulated(self) -> bool:
+        facts = self.heard.facts
+        return facts is not None and (facts.virtualization or "").startswith("emulated")
+
+    def _governor(self) -> str | None:
+        """What held the clock while the loops ran: performance mode sets it after the facts were read."""
+        running = [sample.governor for sample in self.heard.telemetry if sample.phase == "running"]
+        return (running[0] if running else None) or (self.heard.facts.governor if self.heard.facts else None)
+
+    def _options(self) -> dict[str, str]:
+        """What the job was given beyond the case, for whoever compares runs."""
+        given = self.options.for_runtime(self.case.runtime) | dict(self.workload.options)
+        mode = self.options.performance_mode
+        return given | ({} if mode == "keep" else {"performance_mode": mode})
+
     def _series(self, folder: Path) -> dict[str, list[NDArray[np.int64]]]:
         found: dict[str, list[NDArray[np.int64]]] = {"warmup": [], "latency": [], "compute": []}
-        for taken in self.samples:
+        for taken in self.heard.samples:
             content = (folder / taken.file.name).read_bytes()
             if len(content) != 8 * (taken.warmups + 2 * taken.iterations) or taken.iterations < 1:
                 raise AgentError(f"{self.case.device}: {taken.file.name} does not hold what was announced")
@@ -185,7 +200,7 @@ class Recording:
         """Agreement with the fp32 reference, once per repetition whose outputs differ from the others'."""
         if self.workload.reference is None:
             return []
-        distinct = {s.file.sha256: s.file for s in self.outputs if s.purpose == "check"}
+        distinct = {s.file.sha256: s.file for s in self.heard.outputs if s.purpose == "check"}
         try:
             return [
                 compare_outputs(
@@ -212,7 +227,7 @@ class Recording:
         return next((fault for fault in faults if fault is not None), None)
 
     def _accuracy(self, folder: Path) -> kept.Accuracy | None:
-        saved = next((s for s in self.outputs if s.purpose == "evaluation"), None)
+        saved = next((s for s in self.heard.outputs if s.purpose == "evaluation"), None)
         if saved is None or self.workload.labels is None or self.workload.metric is None:
             return None
         stacked = self.workload.evaluation is not None and self.workload.evaluation.stacked
@@ -232,14 +247,16 @@ class Recording:
             raise AgentError(f"{self.case.device}: {file.name} cannot be read: {error}") from error
 
     def _median_stage_ms(self, stage: str) -> float | None:
-        seconds = [reached.seconds for reached in self.stages if reached.stage == stage]
+        seconds = [reached.seconds for reached in self.heard.stages if reached.stage == stage]
         return float(np.median(seconds)) * MS_PER_S if seconds else None
 
     def _facts(self) -> dict[str, Any]:
-        facts: dict[str, Any] = dict(self.facts._asdict()) if self.facts else {}
-        if self.loaded is not None:
-            facts["runtime_version"] = self.loaded.version
-            facts |= {f"runtime_{name}": value for name, value in self.loaded.details.items()}
+        facts: dict[str, Any] = dict(self.heard.facts._asdict()) if self.heard.facts else {}
+        # What only one kind of board tells stands beside what all tell, and never in its place.
+        facts = facts.pop("details", {}) | facts
+        if self.heard.loaded is not None:
+            facts["runtime_version"] = self.heard.loaded.version
+            facts |= {f"runtime_{name}": value for name, value in self.heard.loaded.details.items()}
         return facts
 
 

@@ -113,6 +113,7 @@ def _quality(record: Record) -> dict[str, object]:
 
 def _resources(record: Record) -> dict[str, object]:
     memory, artifact, board, energy = record.memory, record.artifact, record.telemetry, record.energy
+    engine, mode, check = record.engine, record.performance_mode, record.cross_check
     return {
         "peak_rss_bytes": memory and memory.peak_rss_bytes,
         "peak_pss_bytes": memory and memory.peak_pss_bytes,
@@ -132,6 +133,18 @@ def _resources(record: Record) -> dict[str, object]:
         "under_voltage": board and board.under_voltage,
         "other_cpu_share": board and board.other_cpu_share,
         "steal_share": board and board.steal_share,
+        "gpu_mhz_min": board and board.gpu_mhz_min,
+        "gpu_mhz_max": board and board.gpu_mhz_max,
+        "power_mode": board and (" -> ".join(board.power_modes) or None),
+        "build_s": record.build_s,
+        "engine_reused": engine and engine.reused,
+        "engine_bytes": engine and engine.bytes,
+        "engine_layers": engine
+        and ("; ".join(f"{n} {p}" for p, n in engine.layer_precisions.items()) or None),
+        "performance_mode": mode and mode.mode,
+        "performance_mode_reached": mode and mode.reached,
+        "tool_compute_p50_ms": check and check.compute_p50_ms,
+        "remarks": "; ".join(record.remarks) or None,
         "repetitions": len(record.repetitions) or None,
         "attempts_before": len(record.attempts),
     }

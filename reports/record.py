@@ -162,6 +162,51 @@ class Energy:
 
 
 @dataclass(frozen=True)
+class Engine:
+    """What a runtime built on the board from the artifact."""
+
+    #: Whether it was there from an earlier job; `build_s` of the record is then what it took that time.
+    reused: bool
+    bytes: int
+    workspace_bytes: int | None = None
+    peak_rss_bytes: int | None = None
+    #: Layers by the precision they really got; empty where the runtime cannot say.
+    layer_precisions: dict[str, int] = field(default_factory=dict)
+    #: Ways to run a layer that were left out for lack of memory.
+    skipped_tactics: int = 0
+    details: dict[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    #: Tries with more workspace that failed before this one, in words.
+    failed_attempts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class CrossCheck:
+    """What the vendor's own tool measured on the same engine; None where it gave no figure."""
+
+    tool: str
+    version: str
+    command: str
+    iterations: int
+    latency_p50_ms: float | None
+    compute_p50_ms: float | None
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class PerformanceMode:
+    """Clocks and power raised for the case, and whether they were put back."""
+
+    mode: str
+    reached: bool
+    before: dict[str, str] = field(default_factory=dict)
+    after: dict[str, str] = field(default_factory=dict)
+    #: None when the end of the job was not heard of.
+    restored: bool | None = None
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class ConversionStep:
     """One tool's work on the way to the artifact."""
 
@@ -202,6 +247,17 @@ class Telemetry:
     steal_share: float | None = None
     swapped_pages: int | None = None
     samples: int = 0
+    gpu_mhz_min: float | None = None
+    gpu_mhz_max: float | None = None
+    gpu_temperature_max_c: float | None = None
+    memory_mhz_min: float | None = None
+    memory_mhz_max: float | None = None
+    #: Power modes seen, in order; more than one means that it changed.
+    power_modes: tuple[str, ...] = ()
+    #: Mean watts of every rail while the timed loops ran.
+    rails_w: dict[str, float] = field(default_factory=dict)
+    #: Seconds the board was given to cool before its repetitions.
+    cooled_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -238,6 +294,13 @@ class Record:
     repetitions: tuple[RepetitionSummary, ...] = ()
     telemetry: Telemetry | None = None
     attempts: tuple[Attempt, ...] = ()
+    engine: Engine | None = None
+    cross_check: CrossCheck | None = None
+    performance_mode: PerformanceMode | None = None
+    #: What a reader should know that is no doubt about the figures.
+    remarks: tuple[str, ...] = ()
+    #: Settings the job was given beyond the case.
+    options: dict[str, str] = field(default_factory=dict)
     started_at: str | None = None
     finished_at: str | None = None
     job_id: str | None = None

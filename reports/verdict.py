@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from reports.record import Doubt, Telemetry
+from reports.record import CrossCheck, Doubt, Engine, PerformanceMode, Telemetry
 from reports.series_doubts import series_doubts
 from reports.units import percent
 
@@ -32,6 +32,10 @@ REASONS: dict[str, str] = {
     "clock_changed": "the processor clock changed by over 5 %",
     "too_hot_at_start": "the board had not cooled down before the start",
     "swapped": "memory was swapped while it ran",
+    "power_mode_changed": "the board's power mode changed while it ran",
+    "performance_mode_not_reached": "clocks could not be raised and held as asked for",
+    "precision_not_executed": "no layer ran at the precision that was asked for",
+    "tool_disagrees": "the vendor's own tool measured another time on the same engine",
     "emulated": "an emulated or virtual board: its times are not the real board's",
 }
 
@@ -52,6 +56,12 @@ SIGNS_OF_CLOCK = frozenset({"drift", "bimodal", "repetitions_disagree"})
 
 #: Degrees Celsius; the lowest temperature at which a supported board slows down (Pi 3B+ `temp_soft_limit`).
 TOO_HOT_C = 60.0
+
+#: The vendor's tool and ours time the same engine; two runs of one tool differ by up to this.
+MAX_TOOL_DIFFERENCE = 0.10
+
+#: Below this the launch of the first kernel, which tools count differently, is a large part of the whole.
+MIN_TOOL_COMPUTE_MS = 0.2
 
 #: Pages swapped in or out while measuring: 1 MiB of 4 KiB pages. A few idle pages of others do not matter.
 MAX_SWAPPED_PAGES = 256
@@ -74,16 +84,25 @@ class Evidence:
     governor: str | None
     emulated: bool = False
     too_hot_c: float | None = None
+    #: The case's precision and what its engine made of it.
+    precision: str | None = None
+    engine: Engine | None = None
+    performance_mode: PerformanceMode | None = None
+    #: Median compute of the case, to be compared with the vendor's tool's.
+    compute_p50_ms: float | None = None
+    cross_check: CrossCheck | None = None
 
 
 def judge(evidence: Evidence) -> tuple[str, tuple[Doubt, ...]]:
     """The verdict (valid, suspect, invalid) and every doubt, the grave ones first."""
     of_series = series_doubts(evidence.latency_ns, evidence.stopped_by)
-    found = [*_output_doubts(evidence), *of_series]
+    found = [*_output_doubts(evidence), *_engine_doubts(evidence), *of_series]
     if evidence.telemetry is not None:
         signs = sorted({doubt.reason for doubt in of_series} & SIGNS_OF_CLOCK)
         found += _board_doubts(evidence.telemetry, evidence.too_hot_c or TOO_HOT_C)
         found += _clock_doubts(evidence.telemetry, evidence.governor, signs)
+        found += _accelerator_doubts(evidence.telemetry, evidence.performance_mode)
+    found += _mode_doubts(evidence.performance_mode)
     if evidence.emulated:
         found.append(Doubt("emulated", "the board is emulated; its times say nothing about the real one"))
     found.sort(key=lambda doubt: doubt.severity != "invalid")
@@ -97,6 +116,44 @@ def _output_doubts(evidence: Evidence) -> Iterator[Doubt]:
         yield Doubt("wrong_output", evidence.fault, "invalid")
     elif not evidence.checked:
         yield Doubt("unchecked_output", "no fp32 reference was there to compare the outputs with")
+
+
+def _engine_doubts(evidence: Evidence) -> Iterator[Doubt]:
+    engine, precision = evidence.engine, evidence.precision
+    if engine is not None and precision in ("fp16", "int8") and engine.layer_precisions:
+        layers = ", ".join(f"{count} at {name}" for name, count in engine.layer_precisions.items())
+        if not engine.layer_precisions.get(precision):
+            yield Doubt("precision_not_executed", f"no layer runs at {precision}: {layers}", "invalid")
+    check, compute = evidence.cross_check, evidence.compute_p50_ms
+    if check is None or check.compute_p50_ms is None or compute is None or compute <= 0:
+        return
+    apart = check.compute_p50_ms / compute - 1
+    if max(compute, check.compute_p50_ms) >= MIN_TOOL_COMPUTE_MS and abs(apart) > MAX_TOOL_DIFFERENCE:
+        yield Doubt(
+            "tool_disagrees",
+            f"{check.tool} measured a median compute of {check.compute_p50_ms:.3g} ms, "
+            f"{percent(abs(apart), 0)} {'more' if apart > 0 else 'less'} than here ({compute:.3g} ms)",
+        )
+
+
+def _mode_doubts(mode: PerformanceMode | None) -> Iterator[Doubt]:
+    if mode is not None and not mode.reached:
+        why = mode.problems[0] if mode.problems else "the board gives no reason"
+        yield Doubt("performance_mode_not_reached", f"performance mode {mode.mode} was not reached: {why}")
+
+
+def _accelerator_doubts(board: Telemetry, mode: PerformanceMode | None) -> Iterator[Doubt]:
+    if len(board.power_modes) > 1:
+        yield Doubt(
+            "power_mode_changed", f"the power mode changed: {' -> '.join(board.power_modes)}", "invalid"
+        )
+    slowest, fastest = board.gpu_mhz_min, board.gpu_mhz_max
+    held = mode is not None and mode.reached
+    if held and slowest is not None and fastest is not None and slowest < MIN_CLOCK_SHARE * fastest:
+        yield Doubt(
+            "clock_changed",
+            f"the GPU clock ranged from {slowest:.0f} to {fastest:.0f} MHz although it should be held",
+        )
 
 
 def _board_doubts(board: Telemetry, too_hot_c: float) -> Iterator[Doubt]:

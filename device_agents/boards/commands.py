@@ -27,6 +27,12 @@ TIMED_OUT = 124
 
 _OUTPUT_LIMIT = 1 << 20
 
+#: Names the tree that stands in for "/" (host.py).
+ROOT_VARIABLE = "EDGEBENCH_BOARD_ROOT"
+
+#: How long a killed command may take to be gone.
+_END_S = 1.0
+
 
 class Finished(NamedTuple):
     """How a command ended and what it said; a missing one has status 127, one that hung 124."""
@@ -69,7 +75,7 @@ class Commands:
         path = self.path(name)
         if path is None:
             return Finished(NOT_FOUND, "", "{}: not found on this board".format(name))
-        return _run([self._outside(path)] + list(arguments), stdin, timeout_s)
+        return _run([self._outside(path)] + list(arguments), stdin, timeout_s, self.root)
 
     def run_as_root(
         self, name: str, *arguments: str, stdin: Optional[str] = None, timeout_s: float = TIMEOUT_S
@@ -102,7 +108,7 @@ class Commands:
         return os.path.join(self.root, path.lstrip("/"))
 
 
-def _run(command: List[str], stdin: Optional[str], timeout_s: float) -> Finished:
+def _run(command: List[str], stdin: Optional[str], timeout_s: float, root: str) -> Finished:
     """In a session of its own, so that what hangs is killed with everything it started."""
     try:
         process = subprocess.Popen(
@@ -111,23 +117,43 @@ def _run(command: List[str], stdin: Optional[str], timeout_s: float) -> Finished
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,
-            env=_environment(),
+            env=_environment(root),
         )
     except OSError as error:
         return Finished(126, "", "{}: {}".format(command[0], error.strerror))
     try:
         out, err = process.communicate(stdin.encode("utf-8") if stdin is not None else None, timeout_s)
     except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
+        _abandon(process)
         name = os.path.basename(command[0])
         return Finished(TIMED_OUT, "", "{}: no answer within {:g} s".format(name, timeout_s))
     return Finished(process.returncode, _text(out), _text(err))
 
 
-def _environment() -> "dict[str, str]":
-    """The agent's own, in plain English: commands' words are parsed."""
-    return dict(os.environ, LC_ALL="C", LANG="C")
+def _abandon(process: "subprocess.Popen[bytes]") -> None:
+    """End a command that hangs, and wait for nobody: a daemon it left behind may hold the pipes for ever."""
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except (PermissionError, ProcessLookupError):
+        pass  # sudo runs as root and is not ours to kill; it is left to itself
+    for pipe in (process.stdin, process.stdout, process.stderr):
+        if pipe is not None:
+            try:
+                pipe.close()
+            except OSError:
+                pass  # what was still to be written has no reader
+    try:
+        process.wait(_END_S)
+    except subprocess.TimeoutExpired:
+        pass
+
+
+def _environment(root: str) -> "dict[str, str]":
+    """The agent's own, in plain English: commands' words are parsed. Those of a tree have to find it."""
+    variables = dict(os.environ, LC_ALL="C", LANG="C")
+    if root != "/":
+        variables[ROOT_VARIABLE] = root
+    return variables
 
 
 def _text(output: bytes) -> str:

@@ -7,10 +7,11 @@ are those of its own usr/bin and the like. Virtual boards and the agent's own te
 import os
 from typing import NamedTuple
 
+from device_agents.boards import commands
 from device_agents.boards.commands import Commands
 from device_agents.boards.linux_files import LinuxFiles
 
-ROOT_VARIABLE = "EDGEBENCH_BOARD_ROOT"
+ROOT_VARIABLE = commands.ROOT_VARIABLE
 
 
 class Host(NamedTuple):

@@ -1,22 +1,26 @@
 """The kinds of boards there are, and which one this is: by its device tree, never by what somebody typed."""
 
-from typing import List
+import re
+from typing import Callable, Tuple
 
 from device_agents.boards.board import Board
+from device_agents.boards.device_tree import compatible as compatible
 from device_agents.boards.generic_linux import GenericLinux
 from device_agents.boards.host import Host
-from device_agents.boards.linux_files import LinuxFiles
+from device_agents.boards.jetson import Jetson
+from device_agents.boards.raspberry_pi import RaspberryPi
 
-
-def compatible(files: LinuxFiles) -> List[str]:
-    """The device tree's `compatible` strings, most specific first."""
-    for path in ("/proc/device-tree/compatible", "/sys/firmware/devicetree/base/compatible"):
-        text = files.text(path)
-        if text:
-            return text.split()
-    return []
+#: Boards by a `compatible` string that only they have. A carrier board puts its own in front of these.
+BOARDS: Tuple[Tuple[str, Callable[[Host], Board]], ...] = (
+    (r"raspberrypi,.+|brcm,bcm(2835|2836|2837|2711|2712)", RaspberryPi),
+    (r"nvidia,tegra(210|186|194|234|264)", Jetson),
+)
 
 
 def this_board(host: Host) -> Board:
-    """The board behind `host`."""
+    """The board behind `host`; any other is plain Linux."""
+    names = compatible(host.files)
+    for pattern, board in BOARDS:
+        if any(re.fullmatch(pattern, name) for name in names):
+            return board(host)
     return GenericLinux(host)

@@ -1,6 +1,7 @@
 """What the agent wants of CUDA. A new way to it is a file beside this and a row in `table.py`.
 
 Device memory and streams are plain integers (addresses and handles), so that TensorRT takes them as they are.
+All calls come from one thread.
 """
 
 from typing import Any, NamedTuple, Sequence, Tuple
@@ -48,7 +49,9 @@ class Cuda:
         raise NotImplementedError
 
     def allocate(self, size: int) -> int:
-        """Address of `size` bytes of device memory; cudaErrorMemoryAllocation where there is not enough."""
+        """Address of `size` bytes (at least 1) of device memory; cudaErrorMemoryAllocation where there is not
+        enough.
+        """
         raise NotImplementedError
 
     def free(self, address: int) -> None:
@@ -56,11 +59,11 @@ class Cuda:
         raise NotImplementedError
 
     def pinned(self, shape: Sequence[int], dtype: Any) -> Any:
-        """A numpy array in page-locked host memory, which lives until `close`."""
+        """A numpy array of zeros in page-locked host memory. It lives until `close`: no use of it after that."""
         raise NotImplementedError
 
     def create_stream(self) -> int:
-        """A stream's handle."""
+        """A stream's handle; the stream waits for no other."""
         raise NotImplementedError
 
     def create_event(self) -> Any:
@@ -68,11 +71,16 @@ class Cuda:
         raise NotImplementedError
 
     def copy_in(self, address: int, array: Any, stream: int) -> None:
-        """Begin to copy a contiguous host array to the device."""
+        """Begin to copy a contiguous host array to the device.
+
+        The address of an array that `pinned` gave is known and is not asked for again, which makes the call cheap
+        enough for the timed loop. That goes by the object: a view of it is an array like any other, for which
+        numpy is asked each time (a microsecond or so). The array has to live until the stream is waited for.
+        """
         raise NotImplementedError
 
     def copy_out(self, array: Any, address: int, stream: int) -> None:
-        """Begin to copy device memory to a contiguous host array."""
+        """Begin to copy device memory to a contiguous host array; as for `copy_in`."""
         raise NotImplementedError
 
     def record(self, event: Any, stream: int) -> None:
@@ -84,9 +92,23 @@ class Cuda:
         raise NotImplementedError
 
     def elapsed_s(self, start: Any, end: Any) -> float:
-        """Seconds between two recorded events."""
+        """Seconds between two recorded events, about half a microsecond fine; the stream has to have passed both."""
         raise NotImplementedError
 
     def close(self) -> None:
-        """Free streams, events and pinned memory; device memory too that was not freed."""
+        """Free streams, events and pinned memory; device memory too that was not freed. Again does nothing."""
         raise NotImplementedError
+
+
+def version_text(number: int) -> str:
+    """CUDA's version from its number: 10020 is "10.2"."""
+    return "{}.{}".format(number // 1000, number % 1000 // 10)
+
+
+def remedy(name: str) -> str:
+    """What mends a CUDA that finds no device, to be put after the reason; "" where nothing is known."""
+    if name in ("cudaErrorNoDevice", "cudaErrorUnknown", "cudaErrorOperatingSystem"):
+        return "; the user has to be in the group video (render, too, from JetPack 6 on) and /dev/nvhost* or /dev/nvidia* be there"
+    if name == "cudaErrorInsufficientDriver":
+        return "; the board's driver is missing or older than this CUDA"
+    return ""

@@ -4,7 +4,7 @@ from types import MappingProxyType
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence
 
 from device_agents.measurement import Steps
-from device_agents.protocol import TensorSpec
+from device_agents.protocol import Dataset, TensorSpec
 
 
 class RuntimeMissing(Exception):
@@ -19,7 +19,7 @@ class BuildFailed(Exception):
     """The runtime could not build an engine; `reason` is a stable word, the text the runtime's own.
 
     Reasons: out_of_memory (less workspace may help), unsupported_operator, invalid_model, shape_out_of_range,
-    precision_unsupported, build_failed.
+    precision_unsupported, dla_unavailable, invalid_option, build_failed.
     """
 
     def __init__(self, reason: str, message: str) -> None:
@@ -39,6 +39,31 @@ class Request(NamedTuple):
     batch_size: int = 1
     #: The engine built for this job before, where the runtime builds engines.
     engine: Optional[str] = None
+
+
+class BuildRequest(NamedTuple):
+    """What to build an engine from, and with what."""
+
+    model: Request
+    #: Scratch memory the builder may give a layer, bytes.
+    workspace_bytes: int
+    #: A folder that outlasts the job: what one build learns here speeds up later ones.
+    cache_folder: str
+    #: Stands for the contents of the model's files.
+    model_digest: str
+    #: What int8 ranges are taken from on the board, and where it lies; None where the graph has them.
+    calibration: Optional[Dataset] = None
+    calibration_path: Optional[str] = None
+
+
+class BuiltEngine(NamedTuple):
+    """How an engine came to be; fields as in protocol.EngineBuilt."""
+
+    seconds: float
+    details: Dict[str, str]
+    layer_precisions: Dict[str, int]
+    skipped_tactics: int
+    warnings: List[str]
 
 
 class Engine:
@@ -80,6 +105,23 @@ class Runtime:
 
     def prove(self) -> Dict[str, str]:
         """Build and run a tiny model; raises RuntimeMissing or LoadFailed. Returns details worth knowing."""
+        raise NotImplementedError
+
+    # --- only where `builds_engines` --------------------------------------------------------------
+
+    def engine_identity(self, model: Request) -> Dict[str, str]:
+        """What an engine depends on beside the model's files: versions, hardware, settings.
+
+        Raises BuildFailed for settings that mean nothing.
+        """
+        raise NotImplementedError
+
+    def build(self, wanted: BuildRequest, target: str) -> BuiltEngine:
+        """Build an engine into the file `target`; raises BuildFailed, or MemoryError."""
+        raise NotImplementedError
+
+    def check_engine(self, path: str) -> None:
+        """Load a built engine and let it go; raises LoadFailed if it is not one for this machine."""
         raise NotImplementedError
 
 

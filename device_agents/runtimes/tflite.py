@@ -2,14 +2,17 @@
 
 `compute` is `Interpreter.invoke`, what benchmark_model times; `latency` adds `set_tensor` of the inputs and
 `get_tensor` of the outputs, both of which copy.
+
+Options: `delegate` and `delegate_options`, see tflite_delegates.py.
 """
 
 import base64
 import functools
-from typing import Any, Callable, Dict, List, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 from device_agents.measurement import Steps
 from device_agents.protocol import TensorSpec
+from device_agents.runtimes import tflite_delegates
 from device_agents.runtimes.base import (
     Engine,
     LoadFailed,
@@ -20,6 +23,7 @@ from device_agents.runtimes.base import (
     package_version,
     pick,
 )
+from device_agents.runtimes.tflite_delegates import Delegate
 
 #: y = relu(x), float[1,4], one builtin operator of version 1. Made with TFLite's own flatbuffer schema.
 _PROOF = base64.b64decode(
@@ -33,12 +37,14 @@ _PROOF = base64.b64decode(
 class TfliteEngine(Engine):
     """An Interpreter with its tensors allocated for the requested shapes."""
 
-    def __init__(self, interpreter: Any, request: Request) -> None:
+    def __init__(self, interpreter: Any, request: Request, delegate: Optional[Delegate]) -> None:
         self._interpreter = interpreter
+        if delegate is not None:
+            self.details = tflite_delegates.details_of(delegate, interpreter)
         inputs, outputs = _named_tensors(interpreter)
         self._inputs = _indices(pick(request.inputs, list(inputs), "input"), inputs)
         self._outputs = _indices(pick(request.outputs, list(outputs), "output"), outputs)
-        self._allocate(request.inputs)
+        self._allocate(request.inputs, delegate)
         self.inputs = [_spec(detail) for detail in interpreter.get_input_details()]
         self.outputs = [_spec(detail) for detail in interpreter.get_output_details()]
 
@@ -56,7 +62,7 @@ class TfliteEngine(Engine):
         self._interpreter.invoke()
         return {name: self._interpreter.get_tensor(index) for name, index in self._outputs.items()}
 
-    def _allocate(self, wanted: List[TensorSpec]) -> None:
+    def _allocate(self, wanted: List[TensorSpec], delegate: Optional[Delegate]) -> None:
         shapes = {detail["index"]: list(detail["shape"]) for detail in self._interpreter.get_input_details()}
         try:
             for spec in wanted:
@@ -65,11 +71,15 @@ class TfliteEngine(Engine):
                     self._interpreter.resize_tensor_input(index, spec.shape)
             self._interpreter.allocate_tensors()
         except (RuntimeError, ValueError) as error:
-            raise LoadFailed(f"tflite cannot prepare the model for its inputs: {error}") from error
+            reason = tflite_delegates.explain(str(error), delegate)
+            raise LoadFailed(f"tflite cannot prepare the model for its inputs: {reason}") from error
 
 
 class TfliteRuntime(Runtime):
-    """XNNPACK where the package was built with it, as an application gets by default."""
+    """XNNPACK where the package was built with it, as an application gets by default.
+
+    A delegate that is asked for takes its operators first.
+    """
 
     name = "tflite"
 
@@ -78,7 +88,7 @@ class TfliteRuntime(Runtime):
         reasons = []
         for package, importer in _PACKAGES:
             try:
-                self._interpreter_class, module = importer()
+                self._interpreter_class, self._load_delegate, module = importer()
             except ImportError as error:
                 reasons.append(f"{package}: {error}")
                 continue
@@ -88,15 +98,18 @@ class TfliteRuntime(Runtime):
         raise RuntimeMissing("no package for tflite can be imported (" + "; ".join(reasons) + ")")
 
     def load(self, request: Request) -> Engine:
-        """Create the interpreter and allocate its tensors."""
-        return TfliteEngine(self._interpreter(request.num_threads, model_path=request.files[0]), request)
+        """Create the interpreter, with its delegate if it is to have one, and allocate its tensors."""
+        package = f"{self.package} {self.version}"
+        delegate = tflite_delegates.wanted(request.options, self._load_delegate, package)
+        interpreter = self._interpreter(request.num_threads, delegate, model_path=request.files[0])
+        return TfliteEngine(interpreter, request, delegate)
 
     def prove(self) -> Dict[str, str]:
         """Run relu; only a built Interpreter proves that the package and numpy fit each other."""
         import numpy as np
 
         try:
-            interpreter = self._interpreter(1, model_content=_PROOF)
+            interpreter = self._interpreter(1, None, model_content=_PROOF)
             interpreter.allocate_tensors()
             interpreter.set_tensor(0, np.array([[-1, 2, -3, 4]], dtype="float32"))
             interpreter.invoke()
@@ -110,34 +123,41 @@ class TfliteRuntime(Runtime):
             raise LoadFailed(f"relu of -1, 2, -3, 4 came out as {result}")
         return {"numpy": package_version("numpy", np)}
 
-    def _interpreter(self, num_threads: int, **model: Any) -> Any:
+    def _interpreter(self, num_threads: int, delegate: Optional[Delegate], **model: Any) -> Any:
+        if delegate is not None:
+            model["experimental_delegates"] = [delegate.native]
         try:
             return self._interpreter_class(num_threads=num_threads, **model)
         except (RuntimeError, ValueError) as error:
-            raise LoadFailed(f"{self.package} {self.version}: {error}") from error
+            reason = tflite_delegates.explain(str(error), delegate)
+            raise LoadFailed(f"{self.package} {self.version}: {reason}") from error
 
 
-def _from_litert() -> Tuple[Any, Any]:
+#: Interpreter, load_delegate and the module with the version.
+_Imported = Tuple[Any, Any, Any]
+
+
+def _from_litert() -> _Imported:
     import ai_edge_litert
-    from ai_edge_litert.interpreter import Interpreter
+    from ai_edge_litert.interpreter import Interpreter, load_delegate
 
-    return Interpreter, ai_edge_litert
+    return Interpreter, load_delegate, ai_edge_litert
 
 
-def _from_tflite_runtime() -> Tuple[Any, Any]:
+def _from_tflite_runtime() -> _Imported:
     import tflite_runtime
-    from tflite_runtime.interpreter import Interpreter
+    from tflite_runtime.interpreter import Interpreter, load_delegate
 
-    return Interpreter, tflite_runtime
+    return Interpreter, load_delegate, tflite_runtime
 
 
-def _from_tensorflow() -> Tuple[Any, Any]:
+def _from_tensorflow() -> _Imported:
     import tensorflow as tf
 
-    return tf.lite.Interpreter, tf
+    return tf.lite.Interpreter, tf.lite.experimental.load_delegate, tf
 
 
-_PACKAGES: Tuple[Tuple[str, Callable[[], Tuple[Any, Any]]], ...] = (
+_PACKAGES: Tuple[Tuple[str, Callable[[], _Imported]], ...] = (
     ("ai_edge_litert", _from_litert),
     ("tflite_runtime", _from_tflite_runtime),
     ("tensorflow.lite", _from_tensorflow),

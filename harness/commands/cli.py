@@ -39,10 +39,12 @@ def _add_inspect(app: typer.Typer) -> None:
 def _add_device(app: typer.Typer) -> None:
     from harness.commands.device import device_app
     from harness.commands.device_check import check, clean
+    from harness.commands.device_setup import setup
 
     whole = typer.Typer(no_args_is_help=True, help=device_app.info.help)
     whole.registered_commands = list(device_app.registered_commands)
     whole.command()(check)
+    whole.command()(setup)
     whole.command()(clean)
     app.add_typer(whole, name="device")
 

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
 
-from device_agents.protocol import ProbeReply
+from device_agents.protocol import Examination, ProbeReply
 from harness.commands import console
 from harness.farm.boards import load_boards, open_session
+from harness.farm.doctor.diagnosis import diagnose
+from harness.farm.doctor.findings import Finding, Patient
+from harness.farm.inventory import DeviceEntry
 from harness.plan import RUNTIMES
+from profiles.devices import device_profile
 from reports.plain_text import plain
 from reports.units import size
 
@@ -33,7 +39,9 @@ def check(
     inventory: InventoryOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show what a board is and which runtimes really work on it; changes nothing but the agent's own folder.
+    """Show what a board is, which runtimes really work on it, and how what is amiss is mended.
+
+    Changes nothing but the agent's own folder.
 
     Example: bench device check nano-01
     """
@@ -41,12 +49,16 @@ def check(
     session = open_session(entry)
     try:
         probe = session.open(_REAL_RUNTIMES)
+        examined = session.examine()
+        clock_ahead_s = examined.time - time.time()
     finally:
         session.close()
+    findings = diagnose(_patient(entry, probe, examined, clock_ahead_s))
     if as_json:
-        console.out.print_json(json.dumps(_plain(probe)))
+        console.out.print_json(json.dumps(_plain(probe, examined, findings)))
     else:
         _show(entry.name, probe)
+        _show_findings(findings)
     if not any(status.available for status in probe.runtimes):
         raise typer.Exit(EXIT_NOTHING_WORKS)
 
@@ -93,10 +105,42 @@ def _show(name: str, probe: ProbeReply) -> None:
         console.out.print(f"  busy with job {_safe(probe.busy_with)} since {since}")
 
 
-def _plain(probe: ProbeReply) -> dict[str, Any]:
+def _patient(entry: DeviceEntry, probe: ProbeReply, examined: Examination, clock_ahead_s: float) -> Patient:
+    return Patient(
+        name=entry.name,
+        examined=examined,
+        runtimes={status.name: status for status in probe.runtimes},
+        profile=device_profile(entry.profile),
+        # The very same clock; what differs is how long the answer took.
+        clock_ahead_s=None if entry.is_local else clock_ahead_s,
+    )
+
+
+def _show_findings(findings: Sequence[Finding]) -> None:
+    """What has to be done first; what is well takes a line of its own at the end."""
+    for finding in findings:
+        if finding.state == "good":
+            continue
+        colour = "red" if finding.state == "problem" else "yellow"
+        console.out.print(
+            f"\n[{colour}]{finding.state}[/]  [bold]{escape(finding.topic)}[/]: {_safe(finding.found)}"
+        )
+        console.out.print(f"  {_safe(finding.why)}")
+        for command in finding.commands:
+            console.out.print(f"    {_safe(command)}")
+    well = [finding for finding in findings if finding.state == "good"]
+    if well:
+        console.out.print("")
+    for finding in well:
+        console.out.print(f"[green]good[/]  {escape(finding.topic)}: {_safe(finding.found)}")
+
+
+def _plain(probe: ProbeReply, examined: Examination, findings: Sequence[Finding]) -> dict[str, Any]:
     return probe._asdict() | {
         "facts": probe.facts._asdict(),
         "runtimes": [status._asdict() for status in probe.runtimes],
+        "examination": examined._asdict() | {"facts": examined.facts._asdict()},
+        "findings": [asdict(finding) for finding in findings],
     }
 
 

@@ -17,6 +17,7 @@ from convert.conversion import Io
 from harness.campaign import Campaign, CampaignSettings
 from harness.case_records import now
 from harness.commands import console
+from harness.commands.board_settings import PANEL, board_options
 from harness.commands.option_values import numbers, shapes, words
 from harness.commands.progress_display import ProgressDisplay
 from harness.commands.results_table import show_results
@@ -31,6 +32,7 @@ from harness.plan import PlanFile, PlannedCase, Selection, cases, check_selectio
 from harness.preparation import Preparation
 from harness.store import DEFAULT_PATH, Store, case_key
 from harness.version import harness_version
+from profiles.devices import device_profile
 from profiles.measurement import MeasurementProfile, measurement_profile
 from profiles.strict_toml import InvalidFile
 from reports.record import Run, to_json
@@ -65,7 +67,8 @@ def run(
     runtime: str | None = typer.Option(
         None,
         metavar="R,..",
-        help="onnxruntime, tflite, null; several with commas. Default: all that take the model.",
+        help="onnxruntime, tflite, tensorrt, null; several with commas. "
+        "Default: those nearest to the model's format.",
     ),
     precision: str | None = typer.Option(
         None, metavar="P,..", help="fp32, fp16, int8, int8-dynamic; several with commas. Default: all."
@@ -106,6 +109,64 @@ def run(
         str(DEFAULT_PATH), metavar="FILE|URL", help="Result database: an SQLite file or a database URL."
     ),
     resume: bool = typer.Option(False, "--resume", help="Go on with the interrupted run of the same cases."),
+    performance_mode: str = typer.Option(
+        "keep",
+        metavar="M",
+        help="max raises clocks and power for each job and restores them after it; keep leaves them.",
+        rich_help_panel=PANEL,
+    ),
+    cool_down: float = typer.Option(
+        120.0,
+        metavar="SECONDS",
+        help="How long a hot board may cool before a case starts.",
+        rich_help_panel=PANEL,
+    ),
+    provider: str | None = typer.Option(
+        None,
+        metavar="P,..",
+        help="onnxruntime: execution providers, best first: cuda, tensorrt, xnnpack, cpu, ...",
+        rich_help_panel=PANEL,
+    ),
+    delegate: str | None = typer.Option(
+        None,
+        metavar="NAME|PATH",
+        help="tflite: edgetpu, gpu, or a delegate's library on the board.",
+        rich_help_panel=PANEL,
+    ),
+    delegate_options: str | None = typer.Option(
+        None, metavar="K=V,..", help="tflite: options for the delegate.", rich_help_panel=PANEL
+    ),
+    int8_by: str = typer.Option(
+        "qdq",
+        metavar="W",
+        help="tensorrt: int8 ranges from the graph (qdq) or from a calibrator on the board (up to 10).",
+        rich_help_panel=PANEL,
+    ),
+    dla: int | None = typer.Option(
+        None, metavar="CORE", help="tensorrt: run on this DLA core.", rich_help_panel=PANEL
+    ),
+    workspace_mib: int | None = typer.Option(
+        None,
+        "--workspace",
+        metavar="MIB",
+        help="tensorrt: most workspace to build with.",
+        rich_help_panel=PANEL,
+    ),
+    batch_profile: str | None = typer.Option(
+        None,
+        metavar="MIN,OPT,MAX",
+        help="tensorrt: batch sizes one engine is built for. Default: each case's own.",
+        rich_help_panel=PANEL,
+    ),
+    optimization_level: int | None = typer.Option(
+        None, metavar="N", help="tensorrt: how hard the builder tries (8.6 on).", rich_help_panel=PANEL
+    ),
+    via: str | None = typer.Option(
+        None,
+        metavar="TOOL",
+        help="tensorrt: let trtexec measure the same engine too, as an independent check.",
+        rich_help_panel=PANEL,
+    ),
     wait: float = typer.Option(3600.0, metavar="SECONDS", help="How long to wait for a busy board."),
     as_json: bool = typer.Option(False, "--json", help="Print results.json instead of the table."),
 ) -> None:
@@ -122,6 +183,19 @@ def run(
     )
     check_selection(selection)
     profile = _measurement(measurement or plan_file.measurement)
+    options = board_options(
+        performance_mode=performance_mode,
+        cool_down=cool_down,
+        provider=provider,
+        delegate=delegate,
+        delegate_options=delegate_options,
+        int8_by=int8_by,
+        dla_core=dla,
+        workspace=workspace_mib,
+        batch_profile=batch_profile,
+        optimization_level=optimization_level,
+        via=via,
+    )
     preparation = Preparation(
         workshop(console.note), allow_random_calibration=allow_random_calibration, io=_io(io)
     )
@@ -138,8 +212,9 @@ def run(
     if out is not None:
         check_folder(out)
     opened = Store.open(store)
-    this_run, finished = _begin(opened, digest(planned, profile), resume)
-    settings = CampaignSettings(this_run.id, profile, wait)
+    this_run, finished = _begin(opened, digest(planned, profile, options), resume)
+    kinds = {name: device_profile(entry.profile) for name, entry in boards.items()}
+    settings = CampaignSettings(this_run.id, profile, wait, options, kinds)
     complete = _measure(settings, opened, preparation, boards, planned, finished)
     opened.finish(this_run.id, now(), interrupted=not complete)
     results, files = write_outputs(opened, this_run.id, out or DEFAULT_PATH.parent / this_run.id)

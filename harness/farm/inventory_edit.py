@@ -38,6 +38,16 @@ def add_device(path: Path, entry: DeviceEntry, *, replace: bool = False) -> None
     _save(path, document)
 
 
+def set_python(path: Path, name: str, python: str) -> None:
+    """Name another interpreter for a device and leave the rest of the file as it is."""
+    document = _document(path)
+    devices = document.get("devices", {})
+    if name not in devices:
+        raise UsageError(f"{path}: there is no device {name!r}", "`bench device list` shows what there is")
+    devices[name]["python"] = python
+    _save(path, document)
+
+
 def remove_device(path: Path, name: str) -> None:
     """Take the device out of the inventory; UsageError if it is not there."""
     document = _document(path)

@@ -12,6 +12,7 @@ from device_agents.protocol import (
     BlobRef,
     BlobState,
     Event,
+    Examination,
     Job,
     JobEnded,
     ProbeReply,
@@ -78,6 +79,27 @@ class DeviceSession:
                 f"{self.device}: agent speaks protocol {reply.protocol}", reason="protocol_mismatch"
             )
         return reply
+
+    def examine(self) -> Examination:
+        """What the board's setup is judged by; `open` comes first. Takes some seconds on a slow card."""
+        return message_of_kind(self.device, Examination, self._ask("examine"))
+
+    def send(self, blob: Blob, on_progress: OnProgress | None = None) -> None:
+        """Put a file among the board's blobs unless it is there; a connection that breaks is renewed."""
+        failures = 0
+        while True:
+            try:
+                send_blob(self._transport, [*self._agent, "put"], blob, on_progress)
+                return
+            except (LinkLost, LinkTimeout) as error:
+                if failures == MAX_RENEWALS:
+                    raise
+                self._pause(failures, error)
+                failures += 1
+
+    def run_script(self, script: str, *arguments: str, timeout_s: float = COMMAND_TIMEOUT_S) -> Completed:
+        """Run a POSIX shell script on the board: its arguments are $0, $1, ..."""
+        return run_command(self._transport, ["sh", "-c", script, *arguments], timeout_s=timeout_s)
 
     def submit(self, job: Job, blobs: Mapping[str, Blob], on_progress: Callable[[Blob], OnProgress]) -> bool:
         """Hand over a job, sending first what the board lacks; False if the board knew the job already.

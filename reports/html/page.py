@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reports.files import write_atomically
-from reports.html import look, sections, view
+from reports.html import engines, look, sections, view
 from reports.html.charts import Samples
 from reports.plain_text import plain
 from reports.record import Results
@@ -66,6 +66,9 @@ def render(results: Results, samples: Samples) -> str:
             qualities=sections.quality_rows(results),
             conversions=sections.conversion_rows(results),
             repetitions=sections.repetition_rows(results, samples),
+            engines=engines.engine_rows(results),
+            powers=engines.power_rows(results),
+            remarks=engines.remark_rows(results),
             facts=sections.facts_table(results),
             failures=view.failure_rows(results),
             overheads=overhead_sentences(results),

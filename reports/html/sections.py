@@ -28,7 +28,9 @@ _FACT_WORDS = {
     "kernel": "kernel",
     "python": "Python",
     "governor": "governor",
-    "l4t": "L4T",
+    "l4t_release": "L4T",
+    "jetpack": "JetPack",
+    "power_mode": "power mode",
     "virtualization": "virtualisation",
     "runtime_version": "runtime version",
 }
@@ -253,4 +255,6 @@ def _fact(key: str, value: Any) -> str | None:
         return f"{float(value):.0f} MHz"
     if isinstance(value, str | int | float):
         return str(value)
+    if isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
+        return "; ".join(value)
     return json.dumps(value, default=str, sort_keys=True, ensure_ascii=False)

@@ -1,4 +1,7 @@
-"""Facts and sensors of recorded boards (tests/captures), and of files that say nothing sensible."""
+"""Facts and sensors of recorded boards (tests/captures), and of files that say nothing sensible.
+
+Trees are looked at as they lie there, without their commands; end_to_end/test_board_trees.py has those too.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from device_agents import device_facts, memory, telemetry
-from device_agents.boards import generic_linux
+from device_agents.boards import generic_linux, processor
 from device_agents.boards.board import Board
 from device_agents.boards.host import host_at
 from device_agents.boards.linux_files import LinuxFiles
@@ -52,19 +55,26 @@ def test_a_raspberry_pi_4_names_itself() -> None:
     assert facts == DeviceFacts(
         board="Raspberry Pi 4 Model B Rev 1.4",
         cpu_model="Cortex-A72",
-        cpu_count=os.cpu_count(),
+        cpu_count=4,
         cpu_max_mhz=1800.0,
         cpu_features="fp asimd evtstrm crc32 cpuid",
-        machine=platform.machine(),
+        machine="aarch64",
         os="Debian GNU/Linux 12 (bookworm)",
-        kernel=platform.release(),
+        kernel="6.12.34+rpt-rpi-v8",
         python=platform.python_version(),
         memory_bytes=3884360 * 1024,
         swap_bytes=102396 * 1024,
         governor="ondemand",
         boot_id="3f2504e0-4f89-41d3-9a0c-0305e82c3301",
-        hostname=platform.node(),
+        hostname="pi4",
         virtualization=None,
+        family="raspberry-pi",
+        compatible=["raspberrypi,4-model-b", "brcm,bcm2711"],
+        details={"isa": "NEON", "revision_code": "c03114"},
+        unreadable=[
+            "throttling, true clock and power by vcgencmd: vcgencmd is not installed: "
+            "sudo apt-get install raspi-utils, or libraspberrypi-bin on Debian 11"
+        ],
     )
 
 
@@ -104,6 +114,91 @@ def test_a_hypervisor_with_a_name_is_called_by_it(tmp_path: Path) -> None:
     assert device_facts.collect(board(tree(tmp_path, sys__hypervisor__type="xen\n"))).virtualization == "xen"
 
 
+def test_this_very_machine_says_of_itself_what_python_says() -> None:
+    facts = device_facts.collect(this_board(host_at("/")))
+    assert (facts.machine, facts.kernel) == (platform.machine(), platform.release())
+    assert (facts.hostname, facts.cpu_count) == (platform.node(), os.cpu_count())
+
+
+def test_a_tree_that_does_not_name_its_machine_is_taken_for_one_like_this(tmp_path: Path) -> None:
+    assert device_facts.collect(board(tree(tmp_path))).machine == platform.machine()
+
+
+@pytest.mark.parametrize(
+    ("machine", "arch", "cpuinfo", "found"),
+    [
+        ("aarch64", "x86_64\n", "CPU part: 0xd08", "emulated (QEMU)"),
+        ("armv7l", "x86_64\n", "CPU part: 0xd08", "emulated (QEMU)"),
+        ("aarch64", None, "vendor_id: AuthenticAMD\nflags: fpu hypervisor", "emulated (QEMU)"),
+        ("aarch64", "aarch64\n", "CPU part: 0xd08", None),
+        ("armv7l", "aarch64\n", "CPU part: 0xd08", None),  # 32-bit programs on a 64-bit kernel
+        ("aarch64", None, "CPU part: 0xd08", None),
+        ("x86_64", "x86_64\n", "vendor_id: AuthenticAMD\nflags: fpu hypervisor", "virtual machine"),
+    ],
+)
+def test_an_arm_system_on_the_kernel_of_a_pc_is_emulated(
+    tmp_path: Path, machine: str, arch: str | None, cpuinfo: str, found: str | None
+) -> None:
+    files = tree(tmp_path, proc__cpuinfo=cpuinfo, **({"proc__sys__kernel__arch": arch} if arch else {}))
+    fields = files.table("/proc/cpuinfo")
+    assert device_facts._virtualization(files, machine, fields) == found
+
+
+# --- processors -----------------------------------------------------------------------------------
+
+
+def cpuinfo(*parts: str, implementer: str = "0x41", more: str = "") -> str:
+    return "".join(
+        f"processor\t: {at}\nmodel name\t: ARMv8 Processor rev 1 (v8l)\n{more}"
+        f"CPU implementer\t: {part.split()[0] if ' ' in part else implementer}\n"
+        f"CPU part\t: {part.split()[-1]}\n\n"
+        for at, part in enumerate(parts)
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "model"),
+    {
+        cpuinfo("0xd07", "0xd07", "0xd07", "0xd07"): "Cortex-A57",
+        cpuinfo("0xd42", "0xd42"): "Cortex-A78AE",
+        cpuinfo("0xd83"): "Neoverse-V3AE",
+        cpuinfo("0xD0B"): "Cortex-A76",
+        cpuinfo("0x4e 0x004", "0x4e 0x004"): "Carmel",
+        # TX2, all cores on: Denver is 1 and 2.
+        cpuinfo(
+            "0xd07", "0x4e 0x003", "0x4e 0x003", "0xd07", "0xd07", "0xd07"
+        ): "2x Denver 2 + 4x Cortex-A57",
+        cpuinfo("0xd05", "0xd05", "0xd41"): "1x Cortex-A78 + 2x Cortex-A55",
+        cpuinfo("0x51 0x802"): "core 0x802 of implementer 0x51",
+        cpuinfo("0x004"): "core 0x004 of implementer 0x41",
+        "processor : 0\nmodel name : AMD EPYC\n\nprocessor : 1\nmodel name : AMD EPYC\n": "AMD EPYC",
+        "processor : 0\nBogoMIPS : 48.00\n": None,
+        "Processor : ARMv7 rev 10\nmodel name : i.MX6\n": "i.MX6",
+        "processor\nprocessor : x\n\xff : \xfe\n": None,
+    }.items(),
+)
+def test_the_processor_by_the_names_of_its_cores(tmp_path: Path, text: str, model: str | None) -> None:
+    assert processor.model(tree(tmp_path, proc__cpuinfo=text)) == model
+
+
+@pytest.mark.parametrize(
+    ("features", "extensions"),
+    [
+        ("fp asimd evtstrm crc32 cpuid", ["NEON"]),
+        (
+            "fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm asimddp",
+            ["NEON", "LSE atomics", "fp16 arithmetic", "int8 dot product"],
+        ),
+        ("half thumb fastmult vfp edsp neon vfpv3 tls vfpv4 idiva idivt vfpd32 lpae evtstrm crc32", ["NEON"]),
+        ("fpu avx avx2 avx512f avx512_vnni", ["AVX2", "AVX-512", "AVX-512 VNNI"]),
+        ("avx512_vnni_later", []),
+        (None, []),
+    ],
+)
+def test_features_that_inference_gains_by(features: str | None, extensions: list[str]) -> None:
+    assert processor.extensions(features) == extensions
+
+
 # --- sensors --------------------------------------------------------------------------------------
 
 
@@ -113,10 +208,10 @@ def test_the_sensors_of_a_raspberry_pi_4() -> None:
         time=sample.time,
         phase="running",
         temperature_c=48.312,
-        cpu_mhz=1500.0,  # the fastest core
-        cpu_mhz_limit=1500.0,
+        cpu_mhz=1800.0,
+        cpu_mhz_limit=1800.0,
         governor="ondemand",
-        throttled=False,
+        throttled=None,  # only its firmware knows
         under_voltage=False,
         throttle_count=None,
         load_1m=sample.load_1m,
@@ -131,6 +226,17 @@ def test_a_virtual_machine_has_no_sensors() -> None:
     sample = telemetry.sample(board(capture("x86-vm")), "running")
     assert sample[2:9] == (None,) * 7
     assert sample.swapped_pages == 0
+
+
+def test_the_fastest_core_and_the_highest_limit_count(tmp_path: Path) -> None:
+    cpu = "sys__devices__system__cpu__cpu"
+    files = tree(
+        tmp_path,
+        **{f"{cpu}{i}__cpufreq__scaling_cur_freq": f"{khz}\n" for i, khz in enumerate((600000, 1500000))},
+        **{f"{cpu}{i}__cpufreq__scaling_max_freq": f"{khz}\n" for i, khz in enumerate((1500000, 1800000))},
+    )
+    sample = board(files).sample(thorough=False)
+    assert (sample.cpu_mhz, sample.cpu_mhz_limit) == (1500.0, 1800.0)
 
 
 def test_processes_killed_for_lack_of_memory_are_counted() -> None:

@@ -20,7 +20,7 @@ def test_the_name_carries_the_hash() -> None:
 
 
 def test_it_is_sent_within_a_moment() -> None:
-    assert len(agent_archive().content) < 100_000
+    assert len(agent_archive().content) < 250_000  # a fifth of a second at 10 Mbit/s
 
 
 def test_it_holds_sources_only_without_time_or_owner() -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from device_agents.protocol import (
     BlobRef,
+    DeviceFacts,
     Event,
     Job,
     JobEnded,
@@ -23,6 +24,7 @@ from device_agents.protocol import (
     RepetitionEnded,
     RuntimeStatus,
 )
+from harness.board_options import BoardOptions
 from harness.campaign import MAX_RETRIES, Campaign, CampaignSettings
 from harness.errors import (
     AccessDenied,
@@ -34,9 +36,11 @@ from harness.errors import (
     Unreachable,
 )
 from harness.models import BenchModel
+from harness.negotiation import ArtifactForm
 from harness.plan import PlannedCase
 from harness.preparation import Preparation, Workload
 from harness.store import Store, case_key
+from profiles.devices import device_profile
 from profiles.measurement import measurement_profile
 from reports.record import Case, Record
 from tests.harness.conftest import RUN
@@ -59,6 +63,7 @@ class PlayedSession:
     #: Played one after the other; the last one for all jobs that come after.
     plays: list[Play | Callable[[], Iterator[Event]]]
     runtimes: list[RuntimeStatus] = field(default_factory=lambda: [AVAILABLE])
+    facts: DeviceFacts = FACTS
     unreachable: CaseError | None = None
     #: Jobs the board knows from an earlier run.
     known: set[str] = field(default_factory=set)
@@ -69,7 +74,7 @@ class PlayedSession:
     def open(self, runtimes: Sequence[str]) -> ProbeReply:
         if self.unreachable is not None:
             raise self.unreachable
-        return ProbeReply(1, FACTS, self.runtimes, "/w", None, None, None)
+        return ProbeReply(1, self.facts, self.runtimes, "/w", None, None, None)
 
     def submit(self, job: Job, blobs: object, on_progress: object) -> bool:
         self.submitted.append(job)
@@ -114,9 +119,11 @@ class FixedPreparation(Preparation):
     def __init__(self, failures: dict[str, CaseError]) -> None:
         self._failures = failures
 
-    def workload(self, model: BenchModel | None, runtime: str, precision: str, batch_size: int) -> Workload:
-        if precision in self._failures:
-            raise self._failures[precision]
+    def workload(
+        self, model: BenchModel | None, runtime: str, form: ArtifactForm, batch_size: int
+    ) -> Workload:
+        if form.precision in self._failures:
+            raise self._failures[form.precision]
         return Workload(notes=("shapes were guessed",))
 
 
@@ -142,8 +149,10 @@ class Lab:
     def open_session(self, name: str) -> Any:
         return self.sessions[name]
 
-    def run(self, planned: list[PlannedCase], finished: frozenset[str] = frozenset()) -> bool:
-        settings = CampaignSettings(RUN_ID, measurement_profile("quick"), 0.0)
+    def run(
+        self, planned: list[PlannedCase], finished: frozenset[str] = frozenset(), **settings_: Any
+    ) -> bool:
+        settings = CampaignSettings(RUN_ID, measurement_profile("quick"), 0.0, **settings_)
         campaign = Campaign(
             settings, self.store, FixedPreparation(self.failures), self.open_session, self.notes
         )
@@ -447,3 +456,60 @@ def test_an_error_nobody_expected_is_raised_once_the_other_boards_are_done(lab: 
     with pytest.raises(ZeroDivisionError):
         lab.run([planned("a"), planned("b")])
     assert [case.device for case in lab.records()] == ["b"]
+
+
+# --- what a board's runtime takes -----------------------------------------------------------------
+
+NANO = RuntimeStatus(
+    "tensorrt",
+    True,
+    "8.2.1.8",
+    "tensorrt",
+    None,
+    {
+        "gpu": "NVIDIA Tegra X1",
+        "compute_capability": "5.3",
+        "precision_by": "flag",
+        "int8": "no",
+        "max_opset": "13",
+    },
+)
+
+
+def on_tensorrt(precision: str) -> PlannedCase:
+    return planned("nano", asked=True, runtime="tensorrt", precision=precision)
+
+
+def test_what_a_board_cannot_do_is_unsupported_even_if_it_was_asked_for(lab: Lab) -> None:
+    session = lab.board("nano", runtimes=[NANO])
+    assert lab.run([on_tensorrt("fp16"), on_tensorrt("int8")])
+    statuses = {case.precision: record.status for case, record in lab.records().items()}
+    assert statuses == {"fp16": "ok", "int8": "unsupported"}
+    (record,) = [r for r in lab.records().values() if r.failure]
+    assert record.failure is not None
+    assert record.failure.reason == "precision_unsupported"
+    assert "compute capability 5.3" in record.failure.message
+    assert len(session.submitted) == 1
+
+
+def test_a_job_carries_the_settings_of_its_run(lab: Lab) -> None:
+    session = lab.board("nano", runtimes=[NANO], facts=FACTS._replace(family="jetson"))
+    options = BoardOptions(performance_mode="max", via="trtexec", workspace_mib=64, cool_down_s=30.0)
+    profiles = {"nano": device_profile("jetson-nano")}
+    assert lab.run([on_tensorrt("fp16")], options=options, profiles=profiles)
+    (job,) = session.submitted
+    assert job.performance_mode == "max"
+    assert job.options == {"workspace_mib": "64", "via": "trtexec"}
+    assert (job.max_start_temperature_c, job.cool_down_s) == (50.0, 30.0)
+
+
+def test_nothing_is_converted_for_a_board_that_does_not_answer(lab: Lab) -> None:
+    lab.board("dead", unreachable=Unreachable("dead: no connection", "switch it on"))
+    lab.run([planned("dead")])
+    assert lab.notes.of("preparing") == []
+
+
+def test_nothing_is_converted_for_a_runtime_that_does_not_work(lab: Lab) -> None:
+    lab.board("pi", runtimes=[RuntimeStatus("null", False, None, None, "it died", {})])
+    lab.run([planned("pi")])
+    assert lab.notes.of("preparing") == []

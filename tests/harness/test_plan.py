@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from convert.sources.source import Source
+from harness.board_options import BoardOptions
 from harness.errors import ConfigurationError, UsageError
 from harness.models import BenchModel
 from harness.plan import PlanFile, Selection, cases, digest, load_plan_file
@@ -139,13 +140,14 @@ def test_a_plans_digest_changes_with_cases_measurement_and_the_models_content(
 ) -> None:
     def of_plan(**changes: object) -> str:
         selection = replace(EVERYTHING, **changes)  # type: ignore[arg-type]
-        return digest(cases(["local"], [onnx], selection), QUICK)
+        return digest(cases(["local"], [onnx], selection), QUICK, BoardOptions())
 
     base = of_plan()
     assert of_plan() == base
     seen = {base, of_plan(batch_sizes=(2,)), of_plan(precisions=("fp32",))}
-    seen.add(digest(cases(["pi"], [onnx], EVERYTHING), QUICK))
-    seen.add(digest(cases(["local"], [onnx], EVERYTHING), replace(QUICK, repetitions=9)))
+    seen.add(digest(cases(["pi"], [onnx], EVERYTHING), QUICK, BoardOptions()))
+    seen.add(digest(cases(["local"], [onnx], EVERYTHING), replace(QUICK, repetitions=9), BoardOptions()))
+    seen.add(digest(cases(["local"], [onnx], EVERYTHING), QUICK, BoardOptions(performance_mode="max")))
     (tmp_path / "net.onnx").write_bytes(b"other")
     seen.add(of_plan())
-    assert len(seen) == 6
+    assert len(seen) == 7

@@ -9,7 +9,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from device_agents.protocol import BlobRef, Dataset, JobEnded, OutputsSaved, TensorSpec
+from device_agents.protocol import (
+    BlobRef,
+    BuildAttemptFailed,
+    CooledDown,
+    Dataset,
+    EngineBuilt,
+    JobEnded,
+    OutputsSaved,
+    PerformanceModeRestored,
+    PerformanceModeSet,
+    TensorSpec,
+    ToolTiming,
+)
+from harness.board_options import BoardOptions
 from harness.case_records import failure_record, unsupported_record
 from harness.errors import AgentError, ConversionFailed, ModelError
 from harness.preparation import Workload
@@ -341,3 +354,137 @@ def test_records_of_cases_that_never_ran_carry_class_reason_and_remedy() -> None
     )
     unsupported = unsupported_record(CASE, "calibration_required", "int8 needs data", None, "conversion")
     assert (unsupported.status, unsupported.verdict) == ("unsupported", None)
+
+
+# --- engines, power modes, vendors' tools ---------------------------------------------------------
+
+TENSORRT = Case("nano-01", "net", "tensorrt", "fp16")
+BUILT = EngineBuilt(
+    2.0,
+    "k" * 64,
+    False,
+    61.5,
+    9 * MIB,
+    64 * MIB,
+    700 * MIB,
+    {"flags": "FP16"},
+    {"fp16": 20, "fp32": 1},
+    3,
+    [],
+)
+
+
+def test_an_engine_is_kept_with_the_tries_before_it(files: ResultFiles) -> None:
+    told = [
+        *beginning(),
+        BuildAttemptFailed(1.0, 0, 256 * MIB, "out_of_memory", "no implementation for node Conv_1"),
+        BUILT,
+        files.samples(0, [], [MS] * 80, [MS] * 80)._replace(gpu_bytes=31 * MIB),
+        *well(),
+    ]
+    told.insert(1, stage(0, "runtime_imported", 0.1, 50))
+    record, _ = recorded(told, case=TENSORRT).measured(files.folder)
+    assert record.build_s == 61.5
+    assert record.engine is not None
+    assert record.engine.layer_precisions == {"fp16": 20, "fp32": 1}
+    assert record.engine.failed_attempts == (
+        "with 256 MiB of workspace: out_of_memory: no implementation for node Conv_1",
+    )
+    assert record.memory is not None
+    assert record.memory.gpu_bytes == 31 * MIB
+
+
+def test_an_engine_that_runs_nothing_at_its_precision_makes_the_figure_invalid(files: ResultFiles) -> None:
+    told = [
+        *beginning(),
+        BUILT._replace(layer_precisions={"fp32": 21}),
+        files.samples(0, [], [MS] * 80, [MS] * 80),
+    ]
+    record, _ = recorded([*told, *well()], case=TENSORRT).measured(files.folder)
+    assert record.verdict == "invalid"
+    assert "precision_not_executed" in record.reasons
+
+
+def test_a_build_that_failed_keeps_its_class_and_message(files: ResultFiles) -> None:
+    end = JobEnded(2.0, "failed", "build", "unsupported_operator", "In node 3 (NonZero): no importer")
+    record = recorded([*beginning(), end], case=TENSORRT).failed()
+    assert record is not None
+    assert record.failure is not None
+    assert (record.failure.class_, record.failure.reason) == ("build", "unsupported_operator")
+
+
+def test_the_vendors_tool_stands_beside_our_figure(files: ResultFiles) -> None:
+    timing = ToolTiming(4.0, "trtexec", "v8201", "trtexec --loadEngine=x", 300, 1.2, 1.0, ["unstable"])
+    told = [*beginning(), files.samples(0, [], [MS] * 80, [MS] * 80), timing, *well()]
+    record, _ = recorded(told, case=TENSORRT).measured(files.folder)
+    assert record.cross_check is not None
+    assert (record.cross_check.compute_p50_ms, record.cross_check.warnings) == (1.0, ("unstable",))
+    assert "tool_disagrees" not in record.reasons
+    refused = timing._replace(iterations=0, warnings=["not found on this board"])
+    record, _ = recorded([*told, refused], case=TENSORRT).measured(files.folder)
+    assert record.cross_check is not None
+    assert (record.cross_check.compute_p50_ms, record.cross_check.latency_p50_ms) == (None, None)
+
+
+def test_a_performance_mode_is_kept_with_its_end(files: ResultFiles) -> None:
+    told = [
+        *beginning(),
+        PerformanceModeSet(1.0, "max", True, {"nvpmodel": "5W (1)"}, {"nvpmodel": "MAXN (0)"}, []),
+        files.samples(0, [], [MS] * 80, [MS] * 80),
+        PerformanceModeRestored(5.0, False, {}, ["nvpmodel: a reboot is needed"]),
+        *well(),
+    ]
+    record, _ = recorded(told).measured(files.folder)
+    assert record.performance_mode is not None
+    assert (record.performance_mode.reached, record.performance_mode.restored) == (True, False)
+    assert record.performance_mode.problems == ("nvpmodel: a reboot is needed",)
+
+
+def test_the_governor_that_held_while_it_ran_counts(files: ResultFiles) -> None:
+    """Performance mode sets it after the facts were read."""
+    running = QUIET._replace(phase="running", governor="performance")
+    told = [
+        *beginning(),
+        running._replace(cpu_mhz=1200.0),
+        running._replace(cpu_mhz=1800.0),
+        files.samples(0, [], [MS] * 80, [MS] * 80),
+        *well(),
+    ]
+    record, _ = recorded(told).measured(files.folder)
+    assert [d.detail for d in record.doubts if d.reason == "clock_changed"] == [
+        "the CPU clock ranged from 1200 to 1800 MHz although the governor 'performance' should hold it"
+    ]
+
+
+def test_cooling_is_kept_and_settings_of_the_run_too(files: ResultFiles) -> None:
+    recording = Recording(
+        CASE, Workload(), BoardOptions(performance_mode="max", providers=("xnnpack", "cpu"))
+    )
+    for event in [
+        *beginning(),
+        CooledDown(1.0, 20.0, 49.0, True),
+        files.samples(0, [], [MS] * 80, [MS] * 80),
+        *well(),
+    ]:
+        recording.take(event)
+    record, _ = recording.measured(files.folder)
+    assert record.telemetry is not None
+    assert record.telemetry.cooled_s == 20.0
+    assert record.options == {"providers": "xnnpack,cpu", "performance_mode": "max"}
+
+
+def test_what_only_one_kind_of_board_tells_stands_among_the_facts(files: ResultFiles) -> None:
+    (started, *rest) = beginning()
+    facts = started.facts._replace(details={"jetpack": "4.6.1", "board": "forged"})  # type: ignore[union-attr]
+    told = [started._replace(facts=facts), *rest, files.samples(0, [], [MS], [MS]), *well()]  # type: ignore[union-attr]
+    record, _ = recorded(told).measured(files.folder)
+    assert record.facts["jetpack"] == "4.6.1"
+    assert record.facts["board"] == "Raspberry Pi 4 Model B Rev 1.4"
+
+
+def test_an_emulated_board_is_said_to_be_one(files: ResultFiles) -> None:
+    (started, *rest) = beginning()
+    facts = started.facts._replace(virtualization="emulated (QEMU)")  # type: ignore[union-attr]
+    told = [started._replace(facts=facts), *rest, files.samples(0, [], [MS] * 80, [MS] * 80), *well()]  # type: ignore[union-attr]
+    record, _ = recorded(told).measured(files.folder)
+    assert "emulated" in record.reasons

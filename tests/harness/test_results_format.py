@@ -56,10 +56,15 @@ DOCUMENTED_FAILURE = {"class": "infrastructure", "reason": "out_of_memory", "mes
 #: What the present version adds to a record; a new key belongs here and into the documentation.
 ADDED = {
     "attempts",
+    "cross_check",
     "doubts",
+    "engine",
     "finished_at",
     "import_ms",
     "job_id",
+    "options",
+    "performance_mode",
+    "remarks",
     "repetitions",
     "started_at",
     "telemetry",

@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from reports.record import Telemetry
+from reports.record import CrossCheck, Engine, PerformanceMode, Telemetry
 from reports.verdict import REASONS, Evidence, judge
 
 STEADY = tuple(np.arange(200) * 100 + 10_000_000 for _ in range(3))
@@ -178,3 +178,65 @@ def test_every_reason_given_is_explained() -> None:
     )
     assert set(reasons(everything)) <= set(REASONS)
     assert len(reasons(everything)) == 9
+
+
+# --- engines, power modes, vendors' tools ---------------------------------------------------------
+
+
+def engine(**layers: int) -> Engine:
+    return Engine(reused=False, bytes=1, layer_precisions=layers)
+
+
+def test_an_engine_without_one_layer_at_its_precision_is_invalid() -> None:
+    verdict, (doubt,) = judge(replace(GOOD, precision="int8", engine=engine(fp32=12, fp16=3)))
+    assert (verdict, doubt.reason) == ("invalid", "precision_not_executed")
+    assert doubt.detail == "no layer runs at int8: 12 at fp32, 3 at fp16"
+
+
+@pytest.mark.parametrize(
+    ("precision", "made"),
+    [("fp16", engine(fp16=1, fp32=40)), ("fp32", engine(fp32=12)), ("int8", engine())],
+    ids=["some layers stay fp32", "fp32", "a runtime that cannot say"],
+)
+def test_an_engine_is_not_doubted_for_what_builders_may_do(precision: str, made: Engine) -> None:
+    assert judge(replace(GOOD, precision=precision, engine=made)) == ("valid", ())
+
+
+def test_a_performance_mode_that_was_not_reached_is_suspect_and_says_why() -> None:
+    mode = PerformanceMode("max", reached=False, problems=("sudo: a password is required",))
+    verdict, (doubt,) = judge(replace(GOOD, performance_mode=mode))
+    assert (verdict, doubt.reason) == ("suspect", "performance_mode_not_reached")
+    assert doubt.detail == "performance mode max was not reached: sudo: a password is required"
+
+
+def test_a_power_mode_that_changed_makes_the_figures_invalid() -> None:
+    verdict, (doubt,) = judge(with_board(power_modes=("MAXN (0)", "5W (1)")))
+    assert (verdict, doubt.reason) == ("invalid", "power_mode_changed")
+    assert doubt.detail == "the power mode changed: MAXN (0) -> 5W (1)"
+
+
+def test_a_gpu_clock_counts_only_where_it_was_to_be_held() -> None:
+    moving = with_board(gpu_mhz_min=306.0, gpu_mhz_max=918.0)
+    assert judge(moving) == ("valid", ())
+    held = replace(moving, performance_mode=PerformanceMode("max", reached=True))
+    _, (doubt,) = judge(held)
+    assert (doubt.reason, doubt.detail) == (
+        "clock_changed",
+        "the GPU clock ranged from 306 to 918 MHz although it should be held",
+    )
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "said"),
+    [
+        (4.0, 4.39, None),
+        (4.0, 4.5, "trtexec measured a median compute of 4.5 ms, 12 % more than here (4 ms)"),
+        (4.0, 3.5, "trtexec measured a median compute of 3.5 ms, 12 % less than here (4 ms)"),
+        (0.1, 0.19, None),  # launching is half of it
+        (4.0, None, None),
+    ],
+)
+def test_the_vendors_tool_may_disagree(ours: float, theirs: float | None, said: str | None) -> None:
+    check = CrossCheck("trtexec", "v8201", "trtexec ...", 100, theirs, theirs)
+    doubts = judge(replace(GOOD, compute_p50_ms=ours, cross_check=check))[1]
+    assert [doubt.detail for doubt in doubts if doubt.reason == "tool_disagrees"] == ([said] if said else [])

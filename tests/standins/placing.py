@@ -1,0 +1,59 @@
+"""Puts stand-ins for CUDA and TensorRT where a board has the real ones. README.md says what they understand."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+HERE = Path(__file__).parent
+CAPTURES = HERE.parent / "captures" / "tensorrt-api"
+
+#: What a folder that holds the stand-in package is put on PYTHONPATH for.
+SITE = HERE / "site"
+
+
+def has_compiler() -> bool:
+    """Whether the CUDA stand-in can be made here."""
+    return shutil.which("cc") is not None
+
+
+@functools.cache
+def compiled_libcudart() -> Path:
+    """The CUDA stand-in as a shared library; made once for each text of its source, kept between runs."""
+    source = HERE / "cuda" / "libcudart.c"
+    name = f"libcudart-{hashlib.sha256(source.read_bytes()).hexdigest()[:12]}.so"
+    made = Path(tempfile.gettempdir()) / "edgebench-standins" / name
+    if not made.is_file():
+        made.parent.mkdir(exist_ok=True, mode=0o755)
+        with tempfile.TemporaryDirectory(dir=made.parent) as folder:
+            fresh = Path(folder) / name
+            subprocess.run(
+                ["cc", "-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-o", fresh, source]
+                + ["-lpthread"],
+                check=True,
+            )
+            fresh.rename(made)
+    return made
+
+
+def place_libcudart(root: Path, version: str = "10.2") -> Path:
+    """Install the CUDA stand-in below a board's tree as its toolkit of that version; where it lies."""
+    folder = root / "usr" / "local" / f"cuda-{version}" / "lib64"
+    folder.mkdir(parents=True, exist_ok=True)
+    placed = folder / f"libcudart.so.{version}"
+    shutil.copyfile(compiled_libcudart(), placed)
+    (folder / "libcudart.so").unlink(missing_ok=True)
+    (folder / "libcudart.so").symlink_to(placed.name)
+    return placed
+
+
+def place_tensorrt(folder: Path) -> Path:
+    """Copy the stand-in package `tensorrt`, with its captures, into `folder`; put that on PYTHONPATH."""
+    placed = folder / "tensorrt"
+    shutil.copytree(SITE / "tensorrt", placed, ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
+    shutil.copytree(CAPTURES, placed / "_captures", dirs_exist_ok=True)
+    return placed
