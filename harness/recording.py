@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from convert.data.arrays import UNREADABLE_NPZ, load_arrays
 from convert.errors import ConvertError
 from convert.proofs.verification import OutputAgreement, compare_outputs, find_fault
-from device_agents.protocol import BlobRef, Event, JobEnded, SamplesTaken
+from device_agents.protocol import BlobRef, Event, JobEnded, SamplesTaken, TensorSpec
 from harness.board_evidence import energy_of, memory_of, telemetry_of
 from harness.board_expectations import remarks
 from harness.board_options import BoardOptions
@@ -158,12 +158,17 @@ class Recording:
             engine=engine,
             cross_check=check,
             performance_mode=mode,
-            remarks=remarks(self.profile, self.case, latency.p50) if self.profile else (),
+            remarks=self._remarks(latency.p50),
             options=self._options(),
             started_at=self.started_at,
             finished_at=now(),
         )
         return record, series
+
+    def _remarks(self, median_ms: float) -> tuple[str, ...]:
+        if self.profile is None:
+            return ()
+        return remarks(self.profile, self.case, median_ms, _square_side(self.workload.inputs))
 
     def _is_emulated(self) -> bool:
         facts = self.heard.facts
@@ -258,6 +263,17 @@ class Recording:
             facts["runtime_version"] = self.heard.loaded.version
             facts |= {f"runtime_{name}": value for name, value in self.heard.loaded.details.items()}
         return facts
+
+
+def _square_side(inputs: Sequence[TensorSpec]) -> int | None:
+    """The side of the one square image a model takes, channels first or last; None for any other input."""
+    if len(inputs) != 1 or len(inputs[0].shape) != 4:
+        return None
+    _, *sizes = inputs[0].shape
+    for height, width in (sizes[:2], sizes[1:]):
+        if height == width and height > 4:  # no channels
+            return height
+    return None
 
 
 def _repetition(taken: SamplesTaken, latency_ns: NDArray[np.int64]) -> kept.RepetitionSummary:

@@ -180,17 +180,26 @@ def _load(name: str, folder: Path) -> DeviceProfile:
         raise UnknownProfile(name, device_profile_names(folder))
     path = folder / f"{name}.toml"
     document = strict_toml.load(path, DeviceDocument)
-    unknown = [system for system in document.systems if system not in system_generations()]
-    if unknown:
-        known = ", ".join(system_generations())
-        raise InvalidFile([f"{path}: systems: unknown {system!r}; known: {known}" for system in unknown])
+    faults = _faults(document)
+    if faults:
+        raise InvalidFile([f"{path}: {fault}" for fault in faults])
     # The file's name is the profile's, so the two cannot differ.
     return DeviceProfile(**vars(document), name=name)
+
+
+def _faults(document: DeviceDocument) -> list[str]:
+    known = ", ".join(system_generations())
+    unknown = [system for system in document.systems if system not in system_generations()]
+    unbound = [variant for variant in document.variants if not variant.compatible and not variant.ram_bytes]
+    return [f"systems: unknown {system!r}; known: {known}" for system in unknown] + [
+        f"variants: {variant.name!r} says neither compatible nor ram_bytes, so no board is known to be one"
+        for variant in unbound
+    ]
 
 
 def _is_variant(variant: Variant, identities: Sequence[str], memory_bytes: int | None) -> bool:
     if variant.compatible and not set(variant.compatible) & set(identities):
         return False
-    if variant.ram_bytes:
-        return memory_bytes is not None and has_ram(variant.ram_bytes, memory_bytes)
-    return bool(variant.compatible)
+    if not variant.ram_bytes:
+        return True
+    return memory_bytes is not None and has_ram(variant.ram_bytes, memory_bytes)

@@ -125,7 +125,7 @@ def reference_for(
     `input_size` is the side of a square input; without it the model's name may tell.
     """
     named = model_name(model)
-    side = named.input_size or input_size
+    side = input_size or named.input_size
     matching = [
         measured
         for measured in references()

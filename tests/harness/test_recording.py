@@ -26,7 +26,8 @@ from harness.board_options import BoardOptions
 from harness.case_records import failure_record, unsupported_record
 from harness.errors import AgentError, ConversionFailed, ModelError
 from harness.preparation import Workload
-from harness.recording import Recording
+from harness.recording import Recording, _square_side
+from profiles.devices import device_profile
 from reports.record import Case, Failure, Memory, MemoryStage
 from tests.harness.events import MIB, QUIET, ResultFiles, beginning, loaded, stage, well
 
@@ -488,3 +489,31 @@ def test_an_emulated_board_is_said_to_be_one(files: ResultFiles) -> None:
     told = [started._replace(facts=facts), *rest, files.samples(0, [], [MS] * 80, [MS] * 80), *well()]  # type: ignore[union-attr]
     record, _ = recorded(told).measured(files.folder)
     assert "emulated" in record.reasons
+
+
+@pytest.mark.parametrize(
+    ("shape", "side"),
+    [
+        ([1, 3, 224, 224], 224),
+        ([1, 224, 224, 3], 224),
+        ([1, 3, 3, 8], None),
+        ([1, 10], None),
+        ([1, 3, 96, 128], None),
+    ],
+)
+def test_a_latency_far_from_a_reference_is_remarked_for_its_input_size(
+    shape: list[int], side: int | None
+) -> None:
+    assert _square_side([TensorSpec(["x"], shape, "float32")]) == side
+
+
+def test_a_figure_far_from_what_others_measured_is_remarked_and_stays_valid(files: ResultFiles) -> None:
+    case = Case("pi", "mobilenet_v3_small", "tflite", "fp16", num_threads=4)
+    workload_ = Workload(inputs=(TensorSpec(["x"], [1, 224, 224, 3], "float32"),))
+    recording = Recording(case, workload_, BoardOptions(), device_profile("raspberry-pi-5"))
+    for event in [*beginning(), files.samples(0, [], [40 * MS] * 80, [40 * MS] * 80), *well()]:
+        recording.take(event)
+    record, _ = recording.measured(files.folder)
+    (remark,) = record.remarks
+    assert "4.08 ms" in remark
+    assert "NetsPresso" in remark

@@ -188,6 +188,7 @@ def test_a_variant_changes_only_what_it_names() -> None:
     assert small.peaks.gpu_int8_gops == 10_000.0
     assert (small.cpu_cores, small.cpu_max_mhz, small.power_rail) == (6, 1510, "VDD_IN")
     assert whole.for_board([], 8 * GIB) == whole
+    assert device_profile("jetson-tx2").for_board(["nvidia,p3636-0001"], None).ram_bytes == (4 * GIB, 8 * GIB)
 
 
 def test_a_variant_of_unknown_clocks_has_no_peaks_at_all() -> None:
@@ -237,6 +238,14 @@ def test_a_system_nobody_knows_is_a_fault(tmp_path: Path) -> None:
         'description = "d"\nboard_family = "jetson"\nnative_precisions = []\nsystems = ["jetpack-4"]\n'
     )
     with pytest.raises(InvalidFile, match=r"odd\.toml: systems: unknown 'jetpack-4'; known: jetpack-4-4, "):
+        device_profile("odd", tmp_path)
+
+
+def test_a_variant_that_every_board_would_be_is_a_fault(tmp_path: Path) -> None:
+    (tmp_path / "odd.toml").write_text(
+        'description = "d"\nboard_family = "jetson"\nnative_precisions = []\n[[variants]]\nname = "mini"\n'
+    )
+    with pytest.raises(InvalidFile, match="variants: 'mini' says neither compatible nor ram_bytes"):
         device_profile("odd", tmp_path)
 
 
