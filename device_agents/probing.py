@@ -140,7 +140,11 @@ class _Remembered:
 
 
 def _installation_key() -> str:
-    """Installing, upgrading or removing a package changes the folder it lies in, and so this key."""
+    """Installing, upgrading or removing a package changes the folder it lies in, and so this key.
+
+    Native libraries (CUDA, by apt) change the loader's cache.
+    """
     parts = [sys.executable, sys.version, os.path.abspath(__file__)]
-    parts.extend(f"{folder}:{os.stat(folder).st_mtime}" for folder in sys.path if os.path.isdir(folder))
+    places = [place for place in sys.path if os.path.isdir(place)] + ["/etc/ld.so.cache"]
+    parts.extend(f"{place}:{os.stat(place).st_mtime}" for place in places if os.path.exists(place))
     return hashlib.sha256("\n".join(parts).encode("utf-8", "replace")).hexdigest()

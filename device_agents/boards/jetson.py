@@ -58,7 +58,10 @@ class Jetson(Board):
         return BoardFacts(nvpmodel.current_mode(self.host), told, self._unreadable())
 
     def sample(self, thorough: bool) -> BoardSample:
-        """Under a hundred small files; with `thorough` also nvpmodel's mode and, on Thor, nvidia-smi."""
+        """A hundred small files or more; with `thorough` also nvpmodel's mode and, on Thor, nvidia-smi.
+
+        1 ms of a PC's processor for the stand-in Nano's files, 2 ms for those of Thor's 14 cores.
+        """
         files, told = self.host.files, self._tegrastats.newest()
         temperatures = zones(files)
         rails_w = self._rails_w(told)
@@ -113,12 +116,13 @@ class Jetson(Board):
 
     def _unreadable(self) -> List[str]:
         """What this user cannot have, and why."""
-        reason = "not in this kernel" if self.host.commands.is_root else "needs root"
+        reason = "not in this kernel" if self.host.commands.is_root else "its file needs root"
         missing = []
         if memory_mhz(self.host.files) is None:
             missing.append("memory clock (EMC): {}".format(reason))
         if not nvmap_readable(self.host):
-            missing.append("GPU memory by process (nvmap): {}".format(reason))
+            why = "no nvidia-smi" if self._is_thor else reason
+            missing.append("GPU memory by process: {}".format(why))
         if not self._rails.watts():
             missing.append("power rails: no INA monitor in /sys")
         if self._gpu.load() is None and not self._is_thor:

@@ -322,7 +322,7 @@ class TegraStatsProcess:
         try:
             process.wait(_STOP_S)
         except subprocess.TimeoutExpired:
-            _signal(process, signal.SIGKILL)
+            pass
             process.wait()
         if reader is not None:
             reader.join(_STOP_S)

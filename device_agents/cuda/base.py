@@ -59,7 +59,7 @@ class Cuda:
         raise NotImplementedError
 
     def pinned(self, shape: Sequence[int], dtype: Any) -> Any:
-        """A numpy array of zeros in page-locked host memory. It lives until `close`: no use of it after that."""
+        """A numpy array of zeros in page-locked host memory; it must not be used after `close`."""
         raise NotImplementedError
 
     def create_stream(self) -> int:
@@ -73,9 +73,9 @@ class Cuda:
     def copy_in(self, address: int, array: Any, stream: int) -> None:
         """Begin to copy a contiguous host array to the device.
 
-        The address of an array that `pinned` gave is known and is not asked for again, which makes the call cheap
-        enough for the timed loop. That goes by the object: a view of it is an array like any other, for which
-        numpy is asked each time (a microsecond or so). The array has to live until the stream is waited for.
+        The address of an array that `pinned` gave is known and not asked for again: the timed loop may call
+        this as it is. It goes by the object; of a view, or of any other array, numpy is asked for the address
+        each time, which takes some microseconds. The array has to live until the stream is waited for.
         """
         raise NotImplementedError
 
@@ -92,11 +92,11 @@ class Cuda:
         raise NotImplementedError
 
     def elapsed_s(self, start: Any, end: Any) -> float:
-        """Seconds between two recorded events, about half a microsecond fine; the stream has to have passed both."""
+        """Seconds between two recorded events, to half a microsecond; the stream has to have passed both."""
         raise NotImplementedError
 
     def close(self) -> None:
-        """Free streams, events and pinned memory; device memory too that was not freed. Again does nothing."""
+        """Free streams, events, pinned memory and what is left of device memory; again is harmless."""
         raise NotImplementedError
 
 
@@ -108,7 +108,7 @@ def version_text(number: int) -> str:
 def remedy(name: str) -> str:
     """What mends a CUDA that finds no device, to be put after the reason; "" where nothing is known."""
     if name in ("cudaErrorNoDevice", "cudaErrorUnknown", "cudaErrorOperatingSystem"):
-        return "; the user has to be in the group video (render, too, from JetPack 6 on) and /dev/nvhost* or /dev/nvidia* be there"
+        return "; is the user in the group video (from JetPack 6 on in render, too)?"
     if name == "cudaErrorInsufficientDriver":
         return "; the board's driver is missing or older than this CUDA"
     return ""

@@ -4,9 +4,10 @@ Every call answers a tuple that begins with a cudaError_t.
 """
 
 import importlib
-from typing import Any, Dict, List, Sequence, Tuple
+from typing import Any, Dict, List, Sequence, Set, Tuple
 
 from device_agents.cuda.base import Cuda, CudaError, CudaMissing, DeviceMemory, remedy, version_text
+from device_agents.cuda.host_arrays import PinnedArrays, any_array, array_at, bytes_of
 
 MODULES = ("cuda.bindings.runtime", "cuda.cudart")
 
@@ -16,33 +17,35 @@ _STREAM_NON_BLOCKING = 1
 
 def open_cuda_python() -> Cuda:
     """CUDA by the installed cuda-python; raises CudaMissing."""
-    return CudaPython(_runtime_module())
-
-
-def _runtime_module() -> Any:
     reasons = []
     for name in MODULES:
         try:
-            return importlib.import_module(name)
+            module = importlib.import_module(name)
+            package = importlib.import_module(name.rpartition(".")[0])
         except ImportError as error:
             reasons.append(str(error))
+            continue
+        return CudaPython(module, str(getattr(package, "__version__", "of unknown version")))
     raise CudaMissing("; ".join(reasons))
 
 
 class CudaPython(Cuda):
     """CUDA of device 0 by a module with the functions of cuda.bindings.runtime."""
 
-    def __init__(self, module: Any) -> None:
+    def __init__(self, module: Any, version: str) -> None:
         self._module = module
-        self.package = "cuda-python {}".format(_version_of(module))
-        self._blocks = set()  # type: set[int]
-        self._streams = {}  # type: Dict[int, Any]
-        self._events = []  # type: List[Any]
-        self._pinned = {}  # type: Dict[int, Tuple[Any, int, int]]
+        self.package = "cuda-python {}".format(version)
+        self._blocks: Set[int] = set()
+        self._streams: Dict[int, Any] = {}
+        self._events: List[Any] = []
+        self._pinned: PinnedArrays = {}
         self._success = module.cudaError_t.cudaSuccess
         self._in = module.cudaMemcpyKind.cudaMemcpyHostToDevice
         self._out = module.cudaMemcpyKind.cudaMemcpyDeviceToHost
+        # Bound here, so that the timed calls look nothing up.
         self._memcpy = module.cudaMemcpyAsync
+        self._record = module.cudaEventRecord
+        self._wait = module.cudaStreamSynchronize
         self._find_device()
 
     def _find_device(self) -> None:
@@ -50,7 +53,7 @@ class CudaPython(Cuda):
             status, count = self._module.cudaGetDeviceCount()
             if status == self._success and count:
                 (status,) = self._module.cudaSetDevice(0)
-        except RuntimeError as error:  # it looks for libcuda.so at the first call, and not all versions answer a code
+        except RuntimeError as error:  # without libcuda.so some versions raise at the first call
             raise CudaMissing("{}: {}".format(self.package, error)) from error
         if status != self._success:
             _, words = self._module.cudaGetErrorString(status)
@@ -93,18 +96,10 @@ class CudaPython(Cuda):
 
     def pinned(self, shape: Sequence[int], dtype: Any) -> Any:
         """By cudaHostAlloc."""
-        import ctypes
-
-        import numpy as np
-
-        kind = np.dtype(dtype)
-        count = int(np.prod(shape, dtype=np.int64))
-        size = count * kind.itemsize
-        address = int(self._call("cudaHostAlloc", max(size, 1), 0))
-        ctypes.memset(address, 0, size)
-        array = np.frombuffer((ctypes.c_ubyte * size).from_address(address), kind, count).reshape(tuple(shape))
-        self._pinned[id(array)] = (array, address, size)
-        return array
+        address = int(self._call("cudaHostAlloc", max(bytes_of(shape, dtype), 1), 0))
+        host = array_at(address, shape, dtype)
+        self._pinned[id(host.array)] = host
+        return host.array
 
     def create_stream(self) -> int:
         """Non-blocking: it does not wait for the default stream."""
@@ -120,25 +115,29 @@ class CudaPython(Cuda):
 
     def copy_in(self, address: int, array: Any, stream: int) -> None:
         """By cudaMemcpyAsync."""
-        _, host, size = self._pinned.get(id(array)) or _unknown(array)
+        _, host, size = self._pinned.get(id(array)) or any_array(array)
         (status,) = self._memcpy(address, host, size, self._in, stream)
         if status != self._success:
             self._fail("cudaMemcpyAsync", status)
 
     def copy_out(self, array: Any, address: int, stream: int) -> None:
         """By cudaMemcpyAsync."""
-        _, host, size = self._pinned.get(id(array)) or _unknown(array)
+        _, host, size = self._pinned.get(id(array)) or any_array(array)
         (status,) = self._memcpy(host, address, size, self._out, stream)
         if status != self._success:
             self._fail("cudaMemcpyAsync", status)
 
     def record(self, event: Any, stream: int) -> None:
         """By cudaEventRecord."""
-        self._call("cudaEventRecord", event, stream)
+        (status,) = self._record(event, stream)
+        if status != self._success:
+            self._fail("cudaEventRecord", status)
 
     def synchronize(self, stream: int) -> None:
         """By cudaStreamSynchronize."""
-        self._call("cudaStreamSynchronize", stream)
+        (status,) = self._wait(stream)
+        if status != self._success:
+            self._fail("cudaStreamSynchronize", status)
 
     def elapsed_s(self, start: Any, end: Any) -> float:
         """By cudaEventElapsedTime."""
@@ -151,8 +150,8 @@ class CudaPython(Cuda):
             module.cudaEventDestroy(event)
         for stream in self._streams.values():
             module.cudaStreamDestroy(stream)
-        for _, address, _ in self._pinned.values():
-            module.cudaFreeHost(address)
+        for host in self._pinned.values():
+            module.cudaFreeHost(host.address)
         for address in self._blocks:
             module.cudaFree(address)
         self._events, self._streams, self._pinned, self._blocks = [], {}, {}, set()
@@ -168,9 +167,3 @@ class CudaPython(Cuda):
         # CUDA keeps the last error until it is asked for; TensorRT would find ours and take it for its own.
         self._module.cudaGetLastError()
         raise CudaError(call, str(status.name))
-
-
-def _unknown(array: Any) -> Tuple[Any, int, int]:
-    if not array.flags.c_contiguous:
-        raise ValueError("only a contiguous array can be copied to or from a device")
-    return array, array.ctypes.data, array.nbytes

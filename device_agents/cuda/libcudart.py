@@ -1,4 +1,4 @@
-"""CUDA through ctypes on the toolkit's own libcudart: nothing to install, the same calls from CUDA 10.2 to 13.
+"""CUDA through ctypes on the toolkit's own libcudart: nothing to install, the same calls from 10.2 to 13.
 
 Names and signatures are those of cuda_runtime_api.h; all of them are exported by 10.2 and by 13 alike.
 """
@@ -6,10 +6,11 @@ Names and signatures are those of cuda_runtime_api.h; all of them are exported b
 import ctypes
 import os
 import platform
-from typing import Any, Dict, List, Sequence, Tuple
+from typing import Any, Dict, List, Sequence, Set, Tuple
 
 from device_agents.boards.host import this_host
 from device_agents.cuda.base import Cuda, CudaError, CudaMissing, DeviceMemory, remedy, version_text
+from device_agents.cuda.host_arrays import PinnedArrays, any_array, array_at, bytes_of
 
 #: Where toolkits put it; the folder /usr/local/cuda is the toolkit in use, others lie beside it.
 PLACES = (
@@ -36,7 +37,7 @@ _int_p = ctypes.POINTER(ctypes.c_int)
 _size_p = ctypes.POINTER(ctypes.c_size_t)
 _handle_p = ctypes.POINTER(ctypes.c_void_p)
 
-SIGNATURES = {
+SIGNATURES: Dict[str, Tuple[Any, ...]] = {
     "cudaGetDeviceCount": (_int_p,),
     "cudaSetDevice": (ctypes.c_int,),
     "cudaDeviceGetAttribute": (_int_p, ctypes.c_int, ctypes.c_int),
@@ -56,12 +57,12 @@ SIGNATURES = {
     "cudaEventElapsedTime": (ctypes.POINTER(ctypes.c_float), ctypes.c_void_p, ctypes.c_void_p),
     "cudaMemcpyAsync": (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_void_p),
     "cudaGetLastError": (),
-}  # type: Dict[str, Tuple[Any, ...]]
+}
 
 
 def open_libcudart() -> Cuda:
     """CUDA by the first library that loads and finds a device; raises CudaMissing."""
-    reasons = []  # type: List[str]
+    reasons: List[str] = []
     for path in _candidates():
         try:
             return Libcudart(path)
@@ -79,7 +80,7 @@ def _places() -> List[str]:
 def _candidates() -> List[str]:
     """Libraries under this host's root, each once; where that is the machine itself the loader's, too."""
     files = this_host().files
-    found = {}  # type: Dict[str, None]
+    found: Dict[str, None] = {}
     for place in _places():
         for path in files.matches(place):
             found.setdefault(os.path.realpath(files.path(path)))
@@ -103,14 +104,13 @@ class Libcudart(Cuda):
         try:
             self._library = ctypes.CDLL(path)
             self._declare()
-        except (OSError, AttributeError) as error:  # of another architecture; or without a call that is wanted
+        except (OSError, AttributeError) as error:  # of another machine, or it lacks a call
             raise CudaMissing("{}: {}".format(path, error)) from error
         self.package = os.path.basename(path)
-        self._blocks = set()  # type: set[int]
-        self._streams = []  # type: List[int]
-        self._events = []  # type: List[Any]
-        #: id of a pinned array -> (the array, so that the id stays its own; address; bytes)
-        self._pinned = {}  # type: Dict[int, Tuple[Any, int, int]]
+        self._blocks: Set[int] = set()
+        self._streams: List[int] = []
+        self._events: List[int] = []
+        self._pinned: PinnedArrays = {}
         self._find_device()
 
     def _declare(self) -> None:
@@ -177,17 +177,10 @@ class Libcudart(Cuda):
 
     def pinned(self, shape: Sequence[int], dtype: Any) -> Any:
         """By cudaHostAlloc."""
-        import numpy as np
-
-        kind = np.dtype(dtype)
-        count = int(np.prod(shape, dtype=np.int64))
-        size = count * kind.itemsize
-        address = self._handle("cudaHostAlloc", max(size, 1), 0)
-        ctypes.memset(address, 0, size)
-        memory = (ctypes.c_ubyte * size).from_address(address)
-        array = np.frombuffer(memory, kind, count).reshape(tuple(shape))
-        self._pinned[id(array)] = (array, address, size)
-        return array
+        address = self._handle("cudaHostAlloc", max(bytes_of(shape, dtype), 1), 0)
+        host = array_at(address, shape, dtype)
+        self._pinned[id(host.array)] = host
+        return host.array
 
     def create_stream(self) -> int:
         """Non-blocking: it does not wait for the default stream."""
@@ -203,14 +196,14 @@ class Libcudart(Cuda):
 
     def copy_in(self, address: int, array: Any, stream: int) -> None:
         """By cudaMemcpyAsync."""
-        _, host, size = self._pinned.get(id(array)) or _unknown(array)
+        _, host, size = self._pinned.get(id(array)) or any_array(array)
         status = self._memcpy(address, host, size, _HOST_TO_DEVICE, stream)
         if status:
             self._fail("cudaMemcpyAsync", status)
 
     def copy_out(self, array: Any, address: int, stream: int) -> None:
         """By cudaMemcpyAsync."""
-        _, host, size = self._pinned.get(id(array)) or _unknown(array)
+        _, host, size = self._pinned.get(id(array)) or any_array(array)
         status = self._memcpy(host, address, size, _DEVICE_TO_HOST, stream)
         if status:
             self._fail("cudaMemcpyAsync", status)
@@ -240,8 +233,8 @@ class Libcudart(Cuda):
             library.cudaEventDestroy(event)
         for stream in self._streams:
             library.cudaStreamDestroy(stream)
-        for _, address, _ in self._pinned.values():
-            library.cudaFreeHost(address)
+        for host in self._pinned.values():
+            library.cudaFreeHost(host.address)
         for address in self._blocks:
             library.cudaFree(address)
         self._events, self._streams, self._pinned, self._blocks = [], [], {}, set()
@@ -264,10 +257,3 @@ class Libcudart(Cuda):
 
     def _error_name(self, status: int) -> str:
         return str(self._library.cudaGetErrorName(status).decode("ascii", "replace"))
-
-
-def _unknown(array: Any) -> Tuple[Any, int, int]:
-    """Of an array that is not from `pinned`; a copy of one that is not contiguous would be of the wrong bytes."""
-    if not array.flags.c_contiguous:
-        raise ValueError("only a contiguous array can be copied to or from a device")
-    return array, array.ctypes.data, array.nbytes

@@ -208,7 +208,7 @@ def _prove_in_child(name: str, timeout_s: float) -> Optional[str]:
     except subprocess.TimeoutExpired:
         child.kill()
         child.communicate()
-        return f"no answer within {timeout_s:.0f} s"
+        return f"no answer within {timeout_s:.1f} s"
     if child.returncode == 0:
         return None
     if child.returncode < 0:

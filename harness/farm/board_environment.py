@@ -36,7 +36,8 @@ mkdir "$folder/wheels" "$folder/pip" "$folder/tmp" || fail
 place "$pip" "$folder/pip/$pip_name"
 while [ $# -ge 2 ]; do place "$1" "$folder/wheels/$2"; shift 2; done
 TMPDIR="$folder/tmp" "$folder/bin/python" -I "$folder/pip/$pip_name/pip" install --isolated --no-index \
-  --no-deps --ignore-installed --no-cache-dir --disable-pip-version-check --no-warn-script-location --no-compile \
+  --no-deps --ignore-installed --no-cache-dir --no-compile --disable-pip-version-check \
+  --no-warn-script-location \
   "$folder"/wheels/*.whl || fail
 rm -rf "$folder/wheels" "$folder/pip" "$folder/tmp"
 """

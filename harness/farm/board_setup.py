@@ -139,6 +139,7 @@ def set_up(
             if not environments.is_complete(folder):
                 _build(plan, folder, wheels, session, tell)
                 built = True
+                tell("proving the runtimes in it")
     try:
         found = _proven(plan, f"{folder}/bin/python", session_with)
     except (DeviceError, RuntimeUnavailable):

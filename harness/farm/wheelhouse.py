@@ -119,7 +119,7 @@ def _arguments(
 ) -> list[str]:
     tags = platform.tags()
     # Every tag down to the oldest for pip, which takes each literally; for people the few that are in use.
-    shown = [tag for tag in tags if not brief or re.match(r"manylinux(20|_2_(17|2[78])_|_2_3)", tag)]
+    shown = [tag for tag in tags if not brief or re.match(r"manylinux(20\d\d|_2_(17|27|28))_", tag)]
     return [
         "download",
         "--no-deps",
@@ -142,6 +142,9 @@ def _download(
 ) -> None:
     command = [sys.executable, "-I", *_pip(), *_arguments(platform, requirements, str(folder)), *options]
     environment = toolchain_environment(Path(sys.executable)) | _SETTINGS
+    if environment.get("PIP_RETRIES") == "0":
+        # pip tells of an index that does not answer only when it tries again.
+        environment["PIP_RETRIES"] = "1"
     try:
         done = subprocess.run(
             command,

@@ -80,7 +80,7 @@ def make_libraries(module: Path, folder: Path) -> None:
     symbols = _output("nm", "-D", "--undefined-only", str(module))
     names = [name for name in (line.split()[-1] for line in symbols.splitlines()) if WANTED.match(name)]
     source = "\n".join(f"void *{name}(void) {{ return 0; }}" for name in names)
-    for library in re.findall(r"\[(libnv[\w.]+)\]", _output("readelf", "-d", str(module))):
+    for library in re.findall(r"\[(lib(?:nv|tensorrt)[\w.]+)\]", _output("readelf", "-d", str(module))):
         subprocess.run(
             [
                 "cc",

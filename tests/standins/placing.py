@@ -12,8 +12,11 @@ from pathlib import Path
 HERE = Path(__file__).parent
 CAPTURES = HERE.parent / "captures" / "tensorrt-api"
 
-#: What a folder that holds the stand-in package is put on PYTHONPATH for.
+#: On PYTHONPATH it makes `import tensorrt` find the stand-in.
 SITE = HERE / "site"
+
+#: The same for `pycuda` and `cuda.bindings`; they want STANDIN_LIBCUDART, the path of compiled_libcudart().
+CUDA_PACKAGES = HERE / "cuda_packages"
 
 
 def has_compiler() -> bool:
@@ -32,7 +35,19 @@ def compiled_libcudart() -> Path:
         with tempfile.TemporaryDirectory(dir=made.parent) as folder:
             fresh = Path(folder) / name
             subprocess.run(
-                ["cc", "-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-o", fresh, source]
+                [
+                    "cc",
+                    "-std=gnu11",
+                    "-O1",
+                    "-Wall",
+                    "-Wextra",
+                    "-Werror",
+                    "-shared",
+                    "-fPIC",
+                    "-o",
+                    fresh,
+                    source,
+                ]
                 + ["-lpthread"],
                 check=True,
             )
@@ -54,6 +69,8 @@ def place_libcudart(root: Path, version: str = "10.2") -> Path:
 def place_tensorrt(folder: Path) -> Path:
     """Copy the stand-in package `tensorrt`, with its captures, into `folder`; put that on PYTHONPATH."""
     placed = folder / "tensorrt"
-    shutil.copytree(SITE / "tensorrt", placed, ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
+    shutil.copytree(
+        SITE / "tensorrt", placed, ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True
+    )
     shutil.copytree(CAPTURES, placed / "_captures", dirs_exist_ok=True)
     return placed

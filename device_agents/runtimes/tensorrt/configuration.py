@@ -74,7 +74,9 @@ def configure(
         config.builder_optimization_level = settings.optimization_level
     if hasattr(config, "profiling_verbosity"):
         # So that the engine inspector can name the precision of each layer; running it costs nothing more.
-        config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
+        # It was called VERBOSE in 8.0, which has no inspector yet.
+        words = trt.ProfilingVerbosity
+        config.profiling_verbosity = words.DETAILED if hasattr(words, "DETAILED") else words.VERBOSE
     return config
 
 

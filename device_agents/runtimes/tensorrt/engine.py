@@ -6,6 +6,7 @@ page-locked memory; `compute` is the inference by CUDA events, what trtexec call
 """
 
 import atexit
+import contextlib
 from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
 from device_agents.cuda.base import Cuda, CudaError
@@ -109,7 +110,8 @@ class TensorRtEngine(Engine):
         self._engine = None
         self._runtime = None
         for buffer in self._buffers.values():
-            self._library.cuda.free(buffer.address)
+            with contextlib.suppress(CudaError):  # after a failed kernel CUDA refuses everything
+                self._library.cuda.free(buffer.address)
         self._buffers = {}
 
     # --- making ready -----------------------------------------------------------------------------
@@ -128,8 +130,9 @@ class TensorRtEngine(Engine):
         computed = [tensor for tensor in tensors if not tensor.is_input]
         self._inputs = pick(request.inputs, [tensor.name for tensor in given], "input")
         self._outputs = pick(request.outputs, [tensor.name for tensor in computed], "output")
-        self._set_shapes(executor, request.inputs)
+        # As the engine has them, -1 where it leaves sizes open; then as they are fed.
         self.inputs = _specs(executor, given)
+        self._set_shapes(executor, request.inputs)
         self.outputs = _specs(executor, computed)
         for spec in self.outputs:
             if any(size < 0 for size in spec.shape):
@@ -138,7 +141,7 @@ class TensorRtEngine(Engine):
                         spec.names[0], spec.shape
                     )
                 )
-        for spec in list(self.inputs) + list(self.outputs):
+        for spec in _specs(executor, tensors):
             self._buffers[spec.names[0]] = self._made_buffer(spec)
             executor.bind(spec.names[0], self._buffers[spec.names[0]].address)
         self._stream = self._library.cuda.create_stream()

@@ -15,7 +15,11 @@ _REASON_OF_CODE = (
 )
 
 #: A missing driver, which TensorRT tells as an error of whatever it does; it matters where nothing else does.
-_CUDA_ITSELF = "catchCudaError"
+_CUDA_ITSELF = ("catchCudaError", "ScopedCudaStream")
+
+#: An unknown operator is sought among the plugins. The code then differs: UNSUPPORTED_NODE in TensorRT 8,
+#: INVALID_NODE in TensorRT-RTX 1.7.
+_NO_PLUGIN = "Plugin not found"
 
 
 class ParserProblem(NamedTuple):
@@ -75,6 +79,8 @@ def not_built(version: str, workspace_bytes: int, log: LogBook) -> BuildFailed:
 
 def _reason_of(problems: Sequence[ParserProblem], log: LogBook) -> str:
     for problem in problems:
+        if _NO_PLUGIN in problem.text:
+            return "unsupported_operator"
         for word, reason in _REASON_OF_CODE:
             if word in problem.code:
                 return reason
@@ -84,5 +90,5 @@ def _reason_of(problems: Sequence[ParserProblem], log: LogBook) -> str:
 
 
 def _worst(log: LogBook) -> List[str]:
-    own = [line for line in log.errors if _CUDA_ITSELF not in line] or log.errors
+    own = [line for line in log.errors if not any(word in line for word in _CUDA_ITSELF)] or log.errors
     return own[:_MOST_REASONS] or log.warnings[-_MOST_REASONS:] or ["it does not say why"]

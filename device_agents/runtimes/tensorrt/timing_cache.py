@@ -17,6 +17,7 @@ class TimingCache:
         identity = (library.package, library.version, library.cuda.device_name(), capability)
         name = hashlib.sha256(repr(identity).encode("utf-8")).hexdigest()[:32]
         self._path = os.path.join(folder, "timing", name + ".cache")
+        self._log = library.log
         self._cache: Any = None
 
     def attach(self, config: Any) -> str:
@@ -24,10 +25,12 @@ class TimingCache:
         if not hasattr(config, "create_timing_cache"):
             return "none"
         for stored in (self._stored(), b""):
+            doubts = len(self._log.warnings)
             cache = self._made(config, stored)
             if cache is not None and config.set_timing_cache(cache, False):
                 self._cache = cache
-                return "extended" if stored else "new"
+                # Of a file that it cannot use it says so in a warning, and gives an empty cache.
+                return "extended" if stored and len(self._log.warnings) == doubts else "new"
         return "none"
 
     def save(self) -> None:

@@ -61,7 +61,7 @@ def _numpy(patient: Patient, numpy: str) -> Finding:
             "It dies of SIGILL (Illegal instruction) on Jetsons; 1.19.4 does not, nor does this one with "
             "OPENBLAS_CORETYPE=ARMV8.",
             prescriptions.pip(patient, "install", "'numpy==1.19.4'"),
-            "or: echo OPENBLAS_CORETYPE=ARMV8 | sudo tee -a /etc/environment",
+            "echo OPENBLAS_CORETYPE=ARMV8 | sudo tee -a /etc/environment  # or this instead",
         )
     if jetpack in (4, 5) and version is not None and version >= (1, 24):
         return problem(
@@ -81,7 +81,7 @@ def _numpy(patient: Patient, numpy: str) -> Finding:
             "numpy",
             f"{numpy} beside tflite-runtime {patient.examined.packages['tflite-runtime']}",
             "tflite-runtime was built with numpy 1 and cannot run with numpy 2.",
-            prescriptions.setup(patient, "tflite"),
+            prescriptions.setup(patient),
         )
     return good("numpy", numpy)
 
@@ -109,7 +109,7 @@ def _traps(patient: Patient) -> Iterator[Finding]:
             f"{packages['onnxruntime-gpu']} beside onnxruntime {packages['onnxruntime']}",
             "Both write the same folder, and the one installed last wins in part.",
             prescriptions.pip(patient, "uninstall", "-y", "onnxruntime", "onnxruntime-gpu"),
-            prescriptions.setup(patient, "onnxruntime"),
+            prescriptions.setup(patient),
         )
     elif "onnxruntime-gpu" in packages and patient.system.jetpack is not None and not _works(patient):
         yield problem(
@@ -118,7 +118,7 @@ def _traps(patient: Patient) -> Iterator[Finding]:
             "PyPI's Arm packages of that name are for servers (SBSA) and do not run on a Jetson; NVIDIA has "
             "others that do.",
             prescriptions.pip(patient, "uninstall", "-y", "onnxruntime-gpu"),
-            prescriptions.setup(patient, "onnxruntime"),
+            prescriptions.setup(patient),
         )
 
 

@@ -11,9 +11,9 @@ _VCGENCMD_PACKAGES = {"buster": "libraspberrypi-bin", "bullseye": "libraspberryp
 _DPHYS_SWAPFILE = ("buster", "bullseye", "bookworm")
 
 
-def setup(patient: Patient, *runtimes: str) -> str:
-    """The agent's own environment with those runtimes."""
-    return f"bench device setup {patient.name}" + (f" --runtime {','.join(runtimes)}" if runtimes else "")
+def setup(patient: Patient) -> str:
+    """The agent's own environment with all there is for the board: naming one would drop the rest."""
+    return f"bench device setup {patient.name}"
 
 
 def sudoers(patient: Patient) -> str:

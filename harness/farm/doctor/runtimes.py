@@ -42,7 +42,7 @@ def _installable(patient: Patient, status: RuntimeStatus) -> Finding:
         why = (
             f"This processor is an Armv8.0, newer packages are built for more; {pins} are known to run on it."
         )
-    return _unavailable(patient, status.name, found, why, prescriptions.setup(patient, status.name))
+    return _unavailable(patient, status.name, found, why, prescriptions.setup(patient))
 
 
 def _unavailable(patient: Patient, topic: str, found: str, why: str, *commands: str) -> Finding:
@@ -77,7 +77,7 @@ def _tensorrt(patient: Patient, status: RuntimeStatus) -> Iterator[Finding]:
             f"TensorRT {version} lies in {folder}, which {patient.examined.python_executable} does not see",
             "The bindings are for the system's own Python, and an environment sees them only if it was made "
             "with --system-site-packages.",
-            prescriptions.setup(patient, "tensorrt"),
+            prescriptions.setup(patient),
             blocks=not patient.something_works,
         )
     else:

@@ -4,9 +4,10 @@
  * delegates/external/external_delegate_interface.h, Apache-2.0), down to the fields used here; their order and
  * sizes are the interface. Checked against ai_edge_litert 2.3.0.
  *
- * Options: take=relu (default) or none; fail=create or prepare; say=FILE gets "key=value" lines and what was done.
+ * Options: take=relu (default) or none; fail=create, prepare or crash; say=FILE gets "key=value" lines and what was done.
  */
 
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -160,6 +161,7 @@ void* tflite_plugin_create_delegate(char** keys, char** values, size_t count, vo
       report("no accelerator is plugged in");
       return NULL;
     }
+    if (!strcmp(values[i], "crash")) raise(SIGSEGV);
     traced->fails_to_prepare = true;
   }
   traced->delegate.data_ = traced;

@@ -87,15 +87,45 @@ def _publish():
 
 
 def _refuse(self, *_arguments, **_options):
-    raise NotImplementedError(f"TensorRT has {type(self).__name__}; the stand-in in tests/standins does not do it")
+    raise NotImplementedError(
+        f"TensorRT has {type(self).__name__}; the stand-in in tests/standins does not do it"
+    )
 
 
-_PUBLIC = (
-    "ILogger Logger IInt8Calibrator IInt8EntropyCalibrator IInt8EntropyCalibrator2 IInt8MinMaxCalibrator "
-    "DataType ErrorCode TensorLocation LayerType Dims ITensor ILayer INetworkDefinition ParserError OnnxParser "
-    "BuilderFlag NetworkDefinitionCreationFlag DeviceType ProfilingVerbosity MemoryPoolType IHostMemory "
-    "IOptimizationProfile ITimingCache IBuilderConfig Builder TensorIOMode LayerInformationFormat Runtime "
-    "ICudaEngine IExecutionContext EngineInspector CalibrationAlgoType"
-).split()
+_PUBLIC = [
+    "ILogger",
+    "Logger",
+    "IInt8Calibrator",
+    "IInt8EntropyCalibrator",
+    "IInt8EntropyCalibrator2",
+    "IInt8MinMaxCalibrator",
+    "DataType",
+    "ErrorCode",
+    "TensorLocation",
+    "LayerType",
+    "Dims",
+    "ITensor",
+    "ILayer",
+    "INetworkDefinition",
+    "ParserError",
+    "OnnxParser",
+    "BuilderFlag",
+    "NetworkDefinitionCreationFlag",
+    "DeviceType",
+    "ProfilingVerbosity",
+    "MemoryPoolType",
+    "IHostMemory",
+    "IOptimizationProfile",
+    "ITimingCache",
+    "IBuilderConfig",
+    "Builder",
+    "TensorIOMode",
+    "LayerInformationFormat",
+    "Runtime",
+    "ICudaEngine",
+    "IExecutionContext",
+    "EngineInspector",
+    "CalibrationAlgoType",
+]
 
 _publish()

@@ -1,193 +1,29 @@
 """The builder: from a network to a plan, or to None with the reason in the log."""
+# ruff: noqa: B905 - strict came with Python 3.10
 
-import ctypes
 import json
 import os
 import signal
 import struct
 import time
 
-from tensorrt import _device, _precision, _settings
-from tensorrt._bound import Bound, attribute, enumeration, expect
-from tensorrt._generation import SHAPE, VERSION, since
-from tensorrt._logging import IInt8Calibrator, ILogger, Severity
-from tensorrt._network import DataType, Dims, INetworkDefinition
-
-BuilderFlag = enumeration("BuilderFlag", SHAPE.enums["BuilderFlag"])
-NetworkDefinitionCreationFlag = enumeration(
-    "NetworkDefinitionCreationFlag", SHAPE.enums["NetworkDefinitionCreationFlag"]
+from tensorrt import _precision, _settings
+from tensorrt._bound import Bound, attribute, expect
+from tensorrt._calibration import calibrate
+from tensorrt._configuration import (
+    BuilderFlag,
+    DeviceType,
+    IBuilderConfig,
+    IOptimizationProfile,
+    NetworkDefinitionCreationFlag,
+    host_memory,
 )
-DeviceType = enumeration("DeviceType", SHAPE.enums["DeviceType"])
-ProfilingVerbosity = enumeration("ProfilingVerbosity", SHAPE.enums["ProfilingVerbosity"])
-MemoryPoolType = enumeration("MemoryPoolType", SHAPE.enums.get("MemoryPoolType", {}))
+from tensorrt._failures import BuildFailed, error, refuse_without_cuda
+from tensorrt._generation import VERSION, since
+from tensorrt._logging import ILogger, Severity
+from tensorrt._network import INetworkDefinition
 
 MAGIC = b"ptrt"
-_CACHE_MAGIC = b"ttrt"
-
-
-class IHostMemory:
-    """A buffer of bytes; made by `host_memory`, because only ctypes gives a Python class a buffer."""
-
-    nbytes = property(lambda self: self._length_)
-    dtype = property(lambda self: DataType.INT8)
-
-
-def host_memory(data):
-    """`data` as the library hands it out."""
-    kind = type("IHostMemory", (IHostMemory, ctypes.Array), {"_type_": ctypes.c_ubyte, "_length_": len(data)})
-    return kind.from_buffer_copy(data)
-
-
-class IOptimizationProfile(Bound):
-    """Ranges of the open sizes."""
-
-    def __init__(self):
-        self._shapes = {}
-
-    def set_shape(self, input, min, opt, max):  # noqa: A002 - the real names
-        """Shapes of an input: smallest, usual, largest. ValueError where they are out of order."""
-        shapes = [tuple(min), tuple(opt), tuple(max)]
-        if not all(a <= b <= c for a, b, c in zip(*shapes)) or len({len(shape) for shape in shapes}) != 1:
-            raise ValueError("Shape provided for max is inconsistent with other shapes.")
-        self._shapes[input] = shapes
-
-    def get_shape(self, input):  # noqa: A002 - the real name
-        """The three shapes."""
-        return [Dims(shape) for shape in self._shapes.get(input, [])]
-
-    def __bool__(self):
-        return bool(self._shapes)
-
-
-class ITimingCache(Bound):
-    """Timings of tactics, of use to later builds of the same kind."""
-
-    def __init__(self, entries):
-        self._entries = entries
-
-    def serialize(self):
-        """As bytes."""
-        return host_memory(_CACHE_MAGIC + json.dumps([VERSION, sorted(self._entries)]).encode())
-
-    def combine(self, input_cache, ignore_mismatch):
-        """Take another's timings in."""
-        self._entries |= input_cache._entries
-        return True
-
-    def reset(self):
-        """Empty it."""
-        self._entries = set()
-        return True
-
-
-class IBuilderConfig(Bound):
-    """How to build."""
-
-    DLA_core = attribute("DLA_core", -1, int)
-    default_device_type = attribute("default_device_type", DeviceType.GPU, DeviceType)
-    profiling_verbosity = attribute(
-        "profiling_verbosity",
-        ProfilingVerbosity.__members__.get("LAYER_NAMES_ONLY", ProfilingVerbosity.__members__.get("DEFAULT")),
-        ProfilingVerbosity,
-    )
-    int8_calibrator = attribute("int8_calibrator", None, (IInt8Calibrator, type(None)))
-    flags = attribute("flags", 0, int)
-    max_workspace_size = attribute("workspace", 0, int)
-    builder_optimization_level = attribute("builder_optimization_level", 3, int)
-    avg_timing_iterations = attribute("avg_timing_iterations", 1, int)
-    min_timing_iterations = attribute("min_timing_iterations", 2, int)
-    max_aux_streams = attribute("max_aux_streams", -1, int)
-    profile_stream = attribute("profile_stream", 0, int)
-    num_optimization_profiles = property(lambda self: len(self._profiles))
-
-    def __init__(self, logger):
-        self._logger = logger
-        self._profiles = []
-        self._calibration_profile = None
-        self._timing_cache = None
-        self._timing_matches = True
-        # Since there are pools their default is all of the device's memory; before them it was nothing.
-        self._workspace = _settings.number("GPU_MEMORY", 4 << 30) if since(8, 4) else 0
-        self._int8_calibrator = None
-        if "TF32" in BuilderFlag.__members__:
-            self._flags = 1 << int(BuilderFlag.TF32)
-
-    def set_flag(self, flag):
-        """Switch one on."""
-        expect(flag, BuilderFlag, "set_flag")
-        self._flags = self.flags | 1 << int(flag)
-
-    def clear_flag(self, flag):
-        """Switch one off."""
-        expect(flag, BuilderFlag, "clear_flag")
-        self._flags = self.flags & ~(1 << int(flag))
-
-    def get_flag(self, flag):
-        """Whether one is on."""
-        expect(flag, BuilderFlag, "get_flag")
-        return bool(self.flags & 1 << int(flag))
-
-    def set_memory_pool_limit(self, pool, pool_size):
-        """At most so many bytes for a pool."""
-        expect(pool, MemoryPoolType, "set_memory_pool_limit")
-        expect(pool_size, int, "set_memory_pool_limit")
-        if pool == MemoryPoolType.WORKSPACE:
-            self._workspace = pool_size
-
-    def get_memory_pool_limit(self, pool):
-        """Bytes a pool may have."""
-        expect(pool, MemoryPoolType, "get_memory_pool_limit")
-        return self._workspace if pool == MemoryPoolType.WORKSPACE else 0
-
-    def add_optimization_profile(self, profile):
-        """Its index."""
-        expect(profile, IOptimizationProfile, "add_optimization_profile")
-        self._profiles.append(profile)
-        return len(self._profiles) - 1
-
-    def set_calibration_profile(self, profile):
-        """The shapes to calibrate with."""
-        expect(profile, IOptimizationProfile, "set_calibration_profile")
-        self._calibration_profile = profile
-        return True
-
-    def get_calibration_profile(self):
-        """As set."""
-        return self._calibration_profile
-
-    def create_timing_cache(self, serialized_timing_cache):
-        """From the bytes of an earlier build, or empty ones."""
-        data = memoryview(serialized_timing_cache).tobytes()
-        if not data:
-            return ITimingCache(set())
-        if not data.startswith(_CACHE_MAGIC):
-            self._logger.log(Severity.WARNING, "Failed to deserialize the timing cache; its magic tag is wrong")
-            return None
-        version, entries = json.loads(data[len(_CACHE_MAGIC) :].decode())
-        cache = ITimingCache(set(entries))
-        cache._foreign = version != VERSION
-        return cache
-
-    def set_timing_cache(self, cache, ignore_mismatch):
-        """Whether it is taken: one of another version is not."""
-        expect(cache, ITimingCache, "set_timing_cache")
-        if getattr(cache, "_foreign", False):
-            self._logger.log(Severity.WARNING, "The timing cache will not be used: it is of another TensorRT version")
-            return False
-        self._timing_cache = cache
-        return True
-
-    def get_timing_cache(self):
-        """As set; None without one."""
-        return self._timing_cache
-
-    def set_tactic_sources(self, tactic_sources):
-        """Which libraries to take tactics from, as bits."""
-        return True
-
-    def _has(self, name):
-        member = BuilderFlag.__members__.get(name)
-        return member is not None and self.get_flag(member)
 
 
 class Builder(Bound):
@@ -211,7 +47,9 @@ class Builder(Bound):
         """An empty network; before 10 a batch dimension has to be asked for."""
         expect(flags, int, "create_network")
         members = NetworkDefinitionCreationFlag.__members__
-        typed = since(11) or ("STRONGLY_TYPED" in members and bool(flags & 1 << int(members["STRONGLY_TYPED"])))
+        typed = since(11) or (
+            "STRONGLY_TYPED" in members and bool(flags & 1 << int(members["STRONGLY_TYPED"]))
+        )
         explicit = since(10) or bool(flags & 1 << int(members["EXPLICIT_BATCH"]))
         return INetworkDefinition(self, explicit, typed)
 
@@ -239,39 +77,12 @@ class Builder(Bound):
             return None
 
 
-class BuildFailed(Exception):
-    """With what the log says of it."""
-
-    def __init__(self, *messages):
-        super().__init__(messages[-1])
-        self.messages = [
-            (Severity.ERROR, message) if isinstance(message, str) else message for message in messages
-        ]
-
-
-def error(number, kind, text, place):
-    """An error as this generation words it."""
-    if since(10):
-        return f"IBuilder::buildSerializedNetwork: Error Code {number}: {kind} ({text} In {place})"
-    return f"{number}: [{place}] Error Code {number}: {kind} ({text})"
-
-
-def refuse_without_cuda(logger):
-    """What the constructors of Builder and Runtime do where CUDA does not work (TypeError seen with 8.6.1)."""
-    code = _settings.number("CUDA_ERROR")
-    if code:
-        logger.log(
-            Severity.ERROR,
-            f"6: CUDA initialization failure with error: {code}. Please check your CUDA installation: "
-            "http://docs.nvidia.com/cuda/cuda-installation-guide-linux/index.html",
-        )
-        raise TypeError("pybind11::init(): factory function returned nullptr")
-
-
 def plan_of(network, config, logger):
     """A plan: magic, length of a JSON head, the head, the model."""
     if network._model is None:
-        raise BuildFailed(error(4, "Internal Error", "Network must have at least one output", "network.cpp::validate"))
+        raise BuildFailed(
+            error(4, "Internal Error", "Network must have at least one output", "network.cpp::validate")
+        )
     time.sleep(float(_settings.text("BUILD_SECONDS", "0")))
     profiles = _profiles(network, config)
     _workspace(network, config, logger)
@@ -313,7 +124,9 @@ def _profiles(network, config):
                 text = f"{tensor.name}: optimization profile is missing values for shape input"
                 raise BuildFailed(error(4, "API Usage Error", text, "optimizer.cpp::validate"))
         for tensor in network._inputs:
-            for low, usual, high, size in zip(*profile._shapes.get(tensor.name, [[]] * 3), list(tensor.shape)):
+            for low, usual, high, size in zip(
+                *profile._shapes.get(tensor.name, [[]] * 3), list(tensor.shape)
+            ):
                 if size != -1 and {low, usual, high} != {size}:
                     text = (
                         f"{tensor.name}: for dimension number 0 in profile {index} does not match network definition "
@@ -323,7 +136,10 @@ def _profiles(network, config):
     if not config._profiles:
         return [{tensor.name: [list(tensor.shape)] * 3 for tensor in network._inputs}]
     return [
-        {tensor.name: profile._shapes.get(tensor.name, [list(tensor.shape)] * 3) for tensor in network._inputs}
+        {
+            tensor.name: profile._shapes.get(tensor.name, [list(tensor.shape)] * 3)
+            for tensor in network._inputs
+        }
         for profile in config._profiles
     ]
 
@@ -397,90 +213,8 @@ def _modes(network, config, logger):
             Severity.WARNING,
             "Int8 support requested on hardware without native Int8 support, performance will be negatively affected.",
         )
-    calibrated = _calibrate(network, config, quantised, logger)
+    calibrated = calibrate(network, config, quantised, logger)
     return fp16, _settings.has_fast_int8(), calibrated
-
-
-def _calibrate(network, config, quantised, logger):
-    """Whether there are ranges: asks the calibrator for its cache, else for batch after batch."""
-    calibrator = config._int8_calibrator
-    if quantised:
-        if calibrator is not None:
-            logger.log(
-                Severity.WARNING,
-                "Calibrator won't be used in explicit precision mode. Use quantization aware training to generate "
-                "network with Quantize/Dequantize nodes.",
-            )
-        return False
-    if calibrator is None:
-        logger.log(
-            Severity.WARNING,
-            "Calibrator is not being used. Users must provide dynamic range for all tensors that are not Int32 or "
-            "Bool.",
-        )
-        return False
-    shapes = _calibration_shapes(network, config, logger)
-    title = f"TRT-{_version_number()}-{calibrator._title}"
-    cache = calibrator.read_calibration_cache()
-    if cache is not None:
-        lines = memoryview(cache).tobytes().decode("utf-8", "replace").splitlines()
-        if lines and lines[0] == title:
-            logger.log(Severity.INFO, "Read calibration cache")
-            return True
-        logger.log(Severity.WARNING, "Calibration cache of another version or calibrator is not used")
-    ranges = _ranges(network, calibrator, shapes)
-    if not ranges:
-        raise BuildFailed(
-            error(1, "Internal Error", "Calibration failure occurred with no scaling factors detected.", "calibrator.cpp")
-        )
-    written = "\n".join([title, *(f"{name}: {_hex(amax / 127)}" for name, amax in ranges.items())]) + "\n"
-    calibrator.write_calibration_cache(host_memory(written.encode()))
-    return True
-
-
-def _calibration_shapes(network, config, logger):
-    profile = config._calibration_profile
-    if profile is None and config._profiles:
-        logger.log(
-            Severity.WARNING,
-            "Calibration Profile is not defined. Running calibration with Profile 0",
-        )
-        profile = config._profiles[0]
-    return {
-        tensor.name: tuple(profile._shapes[tensor.name][1])
-        if profile and tensor.name in profile._shapes
-        else tuple(tensor.shape)
-        for tensor in network._inputs
-    }
-
-
-def _ranges(network, calibrator, shapes):
-    """Largest magnitude of each input over all batches, read from the addresses the calibrator gives."""
-    import numpy as np
-
-    names = [tensor.name for tensor in network._inputs]
-    batch = calibrator.get_batch_size()
-    found = {}
-    while True:
-        addresses = calibrator.get_batch(names)
-        if not addresses:
-            return found
-        for tensor, address in zip(network._inputs, addresses):
-            shape = (batch, *shapes[tensor.name][1:])
-            size = int(np.prod(shape)) * tensor.dtype.itemsize
-            dtype = {"FLOAT": "f4", "HALF": "f2", "INT32": "i4", "INT64": "i8", "BOOL": "u1"}.get(tensor.dtype.name)
-            values = np.frombuffer(_device.bytes_at(int(address), size), dtype or "i1")
-            found[tensor.name] = max(found.get(tensor.name, 0.0), float(np.abs(values.astype("f4")).max()))
-
-
-def _hex(value):
-    """A float as the calibration cache writes it: the bits of float32, big end first."""
-    return struct.pack(">f", value).hex()
-
-
-def _version_number():
-    major, minor, patch = SHAPE.numbers[:3]
-    return f"{major}{minor}{patch:02d}" if major < 10 else f"{major}{minor:02d}{patch:02d}"
 
 
 def _on_dla(config, layers, logger):

@@ -12,7 +12,9 @@ ErrorCode = enumeration("ErrorCode", SHAPE.enums["ErrorCode"])
 TensorLocation = enumeration("TensorLocation", SHAPE.enums["TensorLocation"])
 LayerType = enumeration("LayerType", SHAPE.enums["LayerType"])
 
-DataType.itemsize = property(lambda self: {"HALF": 2, "INT8": 1, "BOOL": 1, "UINT8": 1, "INT64": 8}.get(self.name, 4))
+DataType.itemsize = property(
+    lambda self: {"HALF": 2, "INT8": 1, "BOOL": 1, "UINT8": 1, "INT64": 8}.get(self.name, 4)
+)
 
 #: ONNX's numbers of element types -> TensorRT's names.
 _TYPES = {1: "FLOAT", 2: "UINT8", 3: "INT8", 6: "INT32", 7: "INT64", 9: "BOOL", 10: "HALF"}
@@ -282,9 +284,7 @@ def _unsupported(position, node):
         desc = 'creator && "Plugin not found, are the plugin name, version, and namespace correct?"'
     elif since(8, 2):
         func, code = "importFallbackPluginImporter", ErrorCode.UNSUPPORTED_NODE
-        desc = (
-            'Assertion failed: creator && "Plugin not found, are the plugin name, version, and namespace correct?"'
-        )
+        desc = 'Assertion failed: creator && "Plugin not found, are the plugin name, version, and namespace correct?"'
     else:
         func, code = "importModel", ErrorCode.UNSUPPORTED_NODE
         desc = f"No importer registered for op: {node.op}"

@@ -5,7 +5,7 @@ import struct
 
 from tensorrt import _device, _settings
 from tensorrt._bound import Bound, attribute, enumeration, expect
-from tensorrt._building import (
+XX
     MAGIC,
     ProfilingVerbosity,
     error,
@@ -53,7 +53,9 @@ class Runtime(Bound):
                 f"Requested amount of GPU memory ({len(engine._onnx)} bytes) could not be allocated. There may not "
                 "be enough free memory for allocation to succeed.",
             )
-            fault = error(2, "OutOfMemory", "no further information", "virtualMemoryBuffer.cpp::resizePhysical")
+            fault = error(
+                2, "OutOfMemory", "no further information", "virtualMemoryBuffer.cpp::resizePhysical"
+            )
         self._logger.log(Severity.ERROR, fault)
         self._logger.log(
             Severity.ERROR,
@@ -138,7 +140,8 @@ class ICudaEngine(Bound):
         if context._memory.taken:
             return context
         self._logger.log(
-            Severity.ERROR, error(2, "OutOfMemory", "no further information", "executionContext.cpp::initialize")
+            Severity.ERROR,
+            error(2, "OutOfMemory", "no further information", "executionContext.cpp::initialize"),
         )
         return None
 
@@ -378,7 +381,15 @@ class _session:  # noqa: N801 - private
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 3
         self._session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-        words = {"float": "f4", "float16": "f2", "int64": "i8", "int32": "i4", "int8": "i1", "uint8": "u1", "bool": "?"}
+        words = {
+            "float": "f4",
+            "float16": "f2",
+            "int64": "i8",
+            "int32": "i4",
+            "int8": "i1",
+            "uint8": "u1",
+            "bool": "?",
+        }
         self.dtypes = {value.name: words[value.type[7:-1]] for value in self._session.get_inputs()}
 
     def run(self, names, feed):
@@ -419,7 +430,9 @@ class EngineInspector(Bound):
     def _text(self, layer, form):
         if form == LayerInformationFormat.JSON:
             return json.dumps(layer)
-        return layer if isinstance(layer, str) else ", ".join(f"{key}: {value}" for key, value in layer.items())
+        return (
+            layer if isinstance(layer, str) else ", ".join(f"{key}: {value}" for key, value in layer.items())
+        )
 
     def _layers(self):
         plan = self._engine._plan
@@ -449,7 +462,11 @@ def _with_copies(layers, plan):
 
 
 def _described(layer, unknown):
-    long = {"FP32": "Row major linear FP32", "FP16": "Row major linear FP16 format", "INT8": "Row major Int8 format"}
+    long = {
+        "FP32": "Row major linear FP32",
+        "FP16": "Row major linear FP16 format",
+        "INT8": "Row major Int8 format",
+    }
     short = {"FP32": "Float", "FP16": "Half", "INT8": "Int8"}
     form = "N/A due to dynamic shapes" if unknown else (short if since(10) else long)[layer.precision]
     described = {

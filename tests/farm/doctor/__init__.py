@@ -1,0 +1,1 @@
+"""Tests of the doctor: from what was found on a board to words and commands."""

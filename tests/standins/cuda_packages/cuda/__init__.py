@@ -1,0 +1,1 @@
+"""Stands in for cuda-python. Names and numbers of values: captures/cuda-api/cuda-python-*.json."""
