@@ -7,7 +7,7 @@ PYTHON is the interpreter that has tensorrt or tensorrt_rtx and numpy; this one 
 Each model is converted to fp32, fp16 and int8 by `convert`, built and measured by the agent's own processes
 on this machine, and its outputs are compared with onnxruntime's of the fp32 model. Where the machine has
 trtexec, that measures the same engine again. Writes a JSON capture that names its machine and versions, and
-prints a line a case. Ends with 0 when every case agrees, 1 when one does not, 2 where there is no GPU that works.
+prints a line a case. Ends with 0 when every case agrees, 1 when one does not, 2 where no GPU works.
 """
 
 from __future__ import annotations

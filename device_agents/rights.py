@@ -34,7 +34,7 @@ def groups(commands: Commands) -> List[str]:
     if said.status == 0:
         return sorted(set(said.stdout.split()))
     names = []
-    for number in os.getgroups():
+    for number in {*os.getgroups(), os.getegid()}:
         try:
             names.append(grp.getgrgid(number).gr_name)
         except KeyError:

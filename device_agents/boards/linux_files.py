@@ -20,7 +20,9 @@ class LinuxFiles:
         try:
             with open(self.path(path), "rb") as file:
                 content = file.read(1 << 16)
-        except OSError:  # a gated thermal zone answers EAGAIN or EINVAL; that is as good as absent
+        except OSError:  # a gated thermal zone answers EINVAL; that is as good as absent
+            return None
+        if content is None:  # or EAGAIN, which Python takes for a file that would block
             return None
         return content.replace(b"\0", b" ").decode("utf-8", "replace").strip() or None
 

@@ -318,12 +318,13 @@ class TegraStatsProcess:
         self._process, self._reader, self._newest = None, None, None
         if process is None:
             return
-        _signal(process, signal.SIGTERM)
-        try:
-            process.wait(_STOP_S)
-        except subprocess.TimeoutExpired:
-            pass
-            process.wait()
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            _signal(process, number)
+            try:
+                process.wait(_STOP_S)
+                break
+            except subprocess.TimeoutExpired:  # one that hangs in the kernel is left to SIGPIPE
+                continue
         if reader is not None:
             reader.join(_STOP_S)
             if not reader.is_alive() and process.stdout is not None:

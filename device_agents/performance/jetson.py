@@ -68,11 +68,13 @@ class PowerMode(Lever):
         now = self._now()
         return Moved(now != int(change.before[_ID]), [problem] if problem else [])
 
-    def put_back(self, change: Change) -> PutBack:
+    def put_back(self, change: Change, half_done: bool) -> PutBack:
         """The old mode, unless somebody chose a third meanwhile."""
         before, after = int(change.before[_ID]), int(change.after[_ID])
         now = self._now()
         if now == before:
+            if half_done:  # the tool notes the new mode when it has set all of it
+                self._switch(str(before))
             return PutBack(False, [])
         if now is not None and now != after:
             labels = [nvpmodel.named(self.host, number) for number in (now, before, after)]
@@ -141,7 +143,7 @@ class Clocks(Lever):
         names = ", ".join(cpufreq.short_name(os.path.dirname(path)) for path in loose)
         return Moved(not refused(finished), ["clocks of {} are not locked: {}".format(names, why(finished))])
 
-    def put_back(self, change: Change) -> PutBack:
+    def put_back(self, change: Change, half_done: bool) -> PutBack:  # noqa: ARG002 - its file is whole
         """Unlock. Whether it worked shows at the end, in the limits (`settle`)."""
         if change.after.get(_STAGE) == _LOCKED:
             self.host.commands.run_as_root("jetson_clocks", "--restore", STORE, timeout_s=CHANGE_TIMEOUT_S)
@@ -154,7 +156,7 @@ class Clocks(Lever):
         """
         wrong = self._wrong(limits)
         if change is not None and any(cpufreq.is_minimum(path) for path in wrong):
-            self.put_back(change)
+            self.put_back(change, half_done=False)
             wrong = self._wrong(limits)
         reasons = {}
         for path in sorted(wrong, key=cpufreq.is_minimum):  # upper limits first
@@ -171,29 +173,33 @@ class Clocks(Lever):
         return PutBack(pending, problems)
 
     def changed_by_others(self, before: Dict[str, str], after: Dict[str, str]) -> List[str]:
-        """Lower limits that are neither what they were nor what the lock made of them.
-
-        While the board cools itself the kernel lowers limits, so values in between are its own then.
-        """
-        cooling = bool(generic_linux.cooling_active(self.host.files))
+        """Lower limits that are neither what they were nor what the lock made of them."""
         told = []
         for path, now in sorted(_minima(cpufreq.limits(self.host.files)).items()):
             known = (before.get(path), after.get(path))
-            if now in known or None in known or (cooling and _between(now, known)):
+            if now in known or None in known or self._lowered_to_cool(path, now):
                 continue
             told.append(BY_OTHERS.format(path, now, *known))
         return told
 
     def _wrong(self, limits: Dict[str, str]) -> Dict[str, str]:
-        """Limits that are not what they were, with that value; those the kernel lowered to cool are right."""
-        cooling = bool(generic_linux.cooling_active(self.host.files))
+        """Limits that are not what they were, with that value."""
         wrong = {}
         for path, before in limits.items():
             now = self.host.files.text(path)
-            if now is None or now == before or (cooling and _below(now, before)):
+            if now is None or now == before or (_below(now, before) and self._lowered_to_cool(path, now)):
                 continue
             wrong[path] = before
         return wrong
+
+    def _lowered_to_cool(self, path: str, now: str) -> bool:
+        """Whether a limit is the kernel's own: to cool, it lowers the upper one, and with it the lower.
+
+        What was set is kept and comes back when the board is cool.
+        """
+        if not generic_linux.cooling_active(self.host.files):
+            return False
+        return not cpufreq.is_minimum(path) or now == self.host.files.text(cpufreq.maximum_of(path))
 
     def _forget_store(self) -> None:
         folder = self.host.files.path(STORE_FOLDER)
@@ -211,11 +217,6 @@ def _loose(limits: Dict[str, str]) -> List[str]:
 
 def _below(now: str, before: str) -> bool:
     return now.isdecimal() and before.isdecimal() and int(now) < int(before)
-
-
-def _between(now: str, known: Tuple[Optional[str], ...]) -> bool:
-    numbers = [int(text) for text in known if text is not None and text.isdecimal()]
-    return now.isdecimal() and len(numbers) == 2 and min(numbers) <= int(now) <= max(numbers)
 
 
 def _folder_fault(host: Host) -> Optional[str]:

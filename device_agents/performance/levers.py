@@ -51,8 +51,11 @@ class Lever:
         """Make the change and look whether it took."""
         raise NotImplementedError
 
-    def put_back(self, change: Change) -> PutBack:
-        """Undo the change wherever it is still ours; twice, or once more after half of it, is as once."""
+    def put_back(self, change: Change, half_done: bool) -> PutBack:
+        """Undo the change wherever it is still ours; twice, or once more after half of it, is as once.
+
+        `half_done`: whoever made it died while raising, perhaps in the midst of this change.
+        """
         raise NotImplementedError
 
 
@@ -93,7 +96,7 @@ class Governor(Lever):
         touched = any(self.host.files.text(path) != value for path, value in change.before.items())
         return Moved(touched, ["governor of {}: {}".format(", ".join(failed), reason)] if failed else [])
 
-    def put_back(self, change: Change) -> PutBack:
+    def put_back(self, change: Change, half_done: bool) -> PutBack:  # noqa: ARG002 - a word is written whole
         """Each as it was, unless somebody else has changed it meanwhile."""
         pending, problems = False, []
         for path, before in change.before.items():

@@ -130,7 +130,9 @@ class _Restoring:
             change = self._change(kind)
             # What does not outlive a restart is as it was, or as somebody set it since.
             if change is not None and (kind.persists or not self._restarted):
-                pending |= self._note(kind(self._host).put_back(change))
+                pending |= self._note(
+                    kind(self._host).put_back(change, half_done=not self._lease.limits_after)
+                )
         clocks = self._change(Clocks)
         if not self._restarted and (clocks is not None or self._change(PowerMode) is not None):
             pending |= self._note(Clocks(self._host).settle(clocks, self._lease.limits_before))

@@ -13,6 +13,7 @@ import typer
 from rich.markup import escape
 
 from device_agents.protocol import Examination, ProbeReply
+from harness.board_expectations import differences, profile_of
 from harness.commands import console
 from harness.farm.boards import load_boards, open_session
 from harness.farm.doctor.diagnosis import diagnose
@@ -106,13 +107,15 @@ def _show(name: str, probe: ProbeReply) -> None:
 
 
 def _patient(entry: DeviceEntry, probe: ProbeReply, examined: Examination, clock_ahead_s: float) -> Patient:
+    claimed = device_profile(entry.profile)
     return Patient(
         name=entry.name,
         examined=examined,
         runtimes={status.name: status for status in probe.runtimes},
-        profile=device_profile(entry.profile),
+        profile=profile_of(claimed, probe.facts),
         # The very same clock; what differs is how long the answer took.
         clock_ahead_s=None if entry.is_local else clock_ahead_s,
+        differences=differences(claimed, probe.facts, probe.runtimes),
     )
 
 

@@ -69,18 +69,22 @@ def setup(
             return
         plan = plan_setup(examined, wanted, wheels, entry.name)
         _show_plan(plan, entry)
-        if dry_run:
-            return
-        _check_inventory(entry)
-        if busy_with:
-            raise BoardBusy(f"{entry.name}: job {busy_with} is being measured", "wait until it has ended")
-        _confirm(entry.name, yes)
-        outcome = set_up(
-            plan, session, lambda python: _session_with(entry, python), host_cache() / "wheels", console.note
-        )
+        outcome = None if dry_run else _carry_out(plan, entry, session, busy_with, yes)
     finally:
         session.close()
-    _switch(entry, outcome)
+    if outcome is not None:
+        _switch(entry, outcome)
+
+
+def _carry_out(
+    plan: SetupPlan, entry: DeviceEntry, session: DeviceSession, busy_with: str | None, yes: bool
+) -> SetupOutcome:
+    _check_inventory(entry)
+    if busy_with:
+        raise BoardBusy(f"{entry.name}: job {busy_with} is being measured", "wait until it has ended")
+    _confirm(entry.name, yes)
+    home = host_cache() / "wheels"
+    return set_up(plan, session, lambda python: _session_with(entry, python), home, console.note)
 
 
 def _runtimes(option: str | None) -> tuple[str, ...] | None:

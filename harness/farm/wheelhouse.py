@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib.util
+import os
 import re
 import subprocess
 import sys
@@ -142,6 +143,9 @@ def _download(
 ) -> None:
     command = [sys.executable, "-I", *_pip(), *_arguments(platform, requirements, str(folder)), *options]
     environment = toolchain_environment(Path(sys.executable)) | _SETTINGS
+    if "--no-index" in options:
+        # The user's other folders are not the one that was named.
+        environment |= {"PIP_CONFIG_FILE": os.devnull, "PIP_FIND_LINKS": ""}
     if environment.get("PIP_RETRIES") == "0":
         # pip tells of an index that does not answer only when it tries again.
         environment["PIP_RETRIES"] = "1"

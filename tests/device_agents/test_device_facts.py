@@ -5,6 +5,7 @@ Trees are looked at as they lie there, without their commands; end_to_end/test_b
 
 from __future__ import annotations
 
+import io
 import os
 import platform
 from pathlib import Path
@@ -393,3 +394,17 @@ def test_mapped_files_may_be_called_anything(tmp_path: Path) -> None:
         b"00651000-00652000 r--p 00051000 08:02 173521 /home/\xff/lib.so\nPss: 5 kB\n"
     )
     assert memory._kib_fields(str(smaps), add=True) == {"Pss": 15 * 1024}
+
+
+def test_a_sensor_of_a_gated_cluster_that_would_block_is_absent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An idle GPU's zone answers EAGAIN, for which Python's read returns None instead of raising."""
+    files = tree(tmp_path, sys__class__thermal__thermal_zone0__temp="41000")
+
+    class Gated(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            return None  # type: ignore[return-value]
+
+    monkeypatch.setattr("builtins.open", lambda *_: Gated())
+    assert files.text("/sys/class/thermal/thermal_zone0/temp") is None

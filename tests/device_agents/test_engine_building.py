@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import io
-import os
+import subprocess
+import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -23,7 +24,7 @@ from device_agents.runtimes.base import (
     RuntimeMissing,
 )
 from device_agents.workspace import Workspace
-from tests.device_agents.board import job
+from tests.device_agents.board import job, names_in
 
 MIB = 1 << 20
 
@@ -77,7 +78,7 @@ class FakeRuntime(Runtime):
     gpu = "Orin"
     trouble: Exception | None = None
     load_trouble: Exception | None = None
-    built: list[BuildRequest] = []
+    built: ClassVar[list[BuildRequest]] = []
 
     def start(self) -> None:
         if isinstance(self.trouble, RuntimeMissing):
@@ -119,7 +120,7 @@ def an_engine_job(job_id: str = "job-1", model: str = "ab" * 32, **changes: Any)
 def build(folder: Path, wanted: Job, rung: int = 0) -> Any:
     workspace = Workspace(str(folder / "workspace"))
     workspace.create()
-    os.makedirs(workspace.job(wanted.job_id), exist_ok=True)
+    Path(workspace.job(wanted.job_id)).mkdir(exist_ok=True)
     out = io.BytesIO()
     status = engine_building.run(workspace, wanted, rung, out)
     event = decode(out.getvalue())
@@ -135,7 +136,11 @@ def test_an_engine_is_built_and_lies_in_the_jobs_folder(fake: type[FakeRuntime],
     event = build(tmp_path, an_engine_job())
     assert isinstance(event, EngineBuilt)
     assert (event.reused, event.seconds, event.bytes, event.workspace_bytes) == (False, 2.5, 14, 1024 * MIB)
-    assert (event.details, event.layer_precisions, event.skipped_tactics) == ({"flags": "FP16"}, {"fp16": 3}, 1)
+    assert (event.details, event.layer_precisions, event.skipped_tactics) == (
+        {"flags": "FP16"},
+        {"fp16": 3},
+        1,
+    )
     assert engine_of(tmp_path, "job-1") == b"engine of Orin"
 
 
@@ -234,7 +239,7 @@ def test_a_failure_keeps_its_reason(
     fake.trouble = trouble
     failed = build(tmp_path, an_engine_job())
     assert (failed.reason, failed.message) == (reason, message)
-    assert os.listdir(tmp_path / "workspace/engines") == []
+    assert names_in(str(tmp_path / "workspace/engines")) == []
 
 
 def test_a_workspace_that_is_no_number_is_refused(fake: type[FakeRuntime], tmp_path: Path) -> None:
@@ -243,3 +248,13 @@ def test_a_workspace_that_is_no_number_is_refused(fake: type[FakeRuntime], tmp_p
         "invalid_option",
         "workspace_mib is 'lots'; it takes a number of MiB",
     )
+
+
+@pytest.mark.processes
+def test_a_build_stands_back_for_the_rest_of_the_board() -> None:
+    code = (
+        "import os; from device_agents import engine_building as e; before = os.nice(0); e._stand_back(); "
+        "print(os.nice(0) - before, open('/proc/self/oom_score_adj').read().strip())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["5", "500"]

@@ -11,6 +11,7 @@ import pytest
 from device_agents import engine_cache
 from device_agents.engine_cache import EngineCache, engine_key
 from device_agents.workspace import Workspace
+from tests.device_agents.board import names_in
 
 KEY = "a" * 64
 
@@ -63,7 +64,7 @@ def test_a_build_that_failed_leaves_nothing(cache: EngineCache) -> None:
     with pytest.raises(RuntimeError), cache.new(KEY) as target:
         Path(target).write_bytes(b"half a plan")
         raise RuntimeError
-    assert os.listdir(cache.folder) == []
+    assert names_in(cache.folder) == []
 
 
 def test_what_a_killed_build_left_behind_goes_with_the_next(cache: EngineCache) -> None:
@@ -71,7 +72,7 @@ def test_what_a_killed_build_left_behind_goes_with_the_next(cache: EngineCache) 
     leftover.mkdir()
     (leftover / "engine.plan").write_bytes(b"half a plan")
     keep(cache)
-    assert os.listdir(cache.folder) == [KEY]
+    assert names_in(cache.folder) == [KEY]
 
 
 def test_the_least_recently_used_engine_goes_and_shared_folders_stay(
@@ -83,7 +84,7 @@ def test_the_least_recently_used_engine_goes_and_shared_folders_stay(
         os.utime(keep(cache, key * 64, b"x" * 1000).parent, (1000.0 + age, 1000.0 + age))
     cache.find("a" * 64)  # used just now, so the second oldest goes
     keep(cache, "d" * 64, b"x" * 1000)
-    assert sorted(name[0] for name in os.listdir(cache.folder)) == ["a", "c", "d", "t"]
+    assert [name[0] for name in names_in(cache.folder)] == ["a", "c", "d", "t"]
 
 
 def test_an_engine_over_the_budget_all_by_itself_is_kept(
@@ -100,7 +101,7 @@ def test_clean_removes_engines_and_what_builds_share(tmp_path: Path) -> None:
     keep(EngineCache(workspace.engines), content=b"x" * 5000)
     (Path(workspace.engines) / "timing").mkdir()
     assert workspace.clean() > 5000
-    assert os.listdir(workspace.engines) == []
+    assert names_in(workspace.engines) == []
 
 
 def test_clean_leaves_engines_alone_while_a_job_runs(tmp_path: Path) -> None:
@@ -111,4 +112,4 @@ def test_clean_leaves_engines_alone_while_a_job_runs(tmp_path: Path) -> None:
     assert held is not None
     with held:
         workspace.clean()
-    assert os.listdir(workspace.engines) == [KEY]
+    assert names_in(workspace.engines) == [KEY]

@@ -11,9 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.device_agents.board_trees import stand_in
-from tests.standins.cuda.build import build_libcudart
+from tests.standins.placing import place_libcudart, place_tensorrt
 
-STANDINS = Path(__file__).resolve().parent.parent / "standins"
 GPU = {
     "STANDIN_TENSORRT": "8.2.1.8",
     "STANDIN_GPU_NAME": "NVIDIA Tegra X1",
@@ -34,8 +33,10 @@ class StandInNano:
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.root = stand_in(self.tree, self.folder / "root").root
-        shutil.copytree(STANDINS / "site", self.folder / "site", ignore=shutil.ignore_patterns("__pycache__"))
-        build_libcudart(Path(self.root) / "usr" / "local" / "cuda" / "lib64" / "libcudart.so")
+        place_tensorrt(self.folder / "site")
+        place_libcudart(Path(self.root))
+        # As docs/devices.md has it made at each start, for jetson_clocks to keep the clocks in.
+        (Path(self.root) / "run" / "edgebench").mkdir(parents=True, exist_ok=True)
         self.change()
 
     @property

@@ -112,13 +112,6 @@ def test_wheels_of_a_folder_serve_without_an_index_and_a_broken_one_changes_noth
     assert python_of_board(workplace) == second
     assert environments(server) == known
 
-    wheel.unlink()
-    lacking = set_up(workplace, "--wheels", folder, "--runtime", "onnxruntime")
-    assert lacking.status == 3
-    assert f"{folder}: there is no onnxruntime for this board" in lacking.err
-    assert "python3 -m pip download --no-deps --only-binary=:all: --python-version 3.6" in lacking.err
-    assert python_of_board(workplace) == second
-
 
 def test_a_dry_run_and_a_refusal_leave_the_board_as_it_is(
     workplace: Workplace, server: OpenSshServer
@@ -132,8 +125,5 @@ def test_a_dry_run_and_a_refusal_leave_the_board_as_it_is(
     unasked = workplace.bench("device", "setup", "board")
     assert unasked.status == 2
     assert "board: nobody is there to confirm" in unasked.err
-    checked = workplace.bench("device", "check", "board")
-    assert checked.status == 3, "a bare Python has no runtime"
-    assert "bench device setup board" in checked.out
     assert python_of_board(workplace) == str(bare)
     assert environments(server) == before

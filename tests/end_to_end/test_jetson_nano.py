@@ -172,12 +172,12 @@ def test_an_operator_the_parser_lacks_is_named_and_the_board_goes_on(
 
 
 def test_a_board_with_little_memory_gets_a_smaller_workspace(place: Workplace, nano: StandInNano) -> None:
-    nano.change(STANDIN_MOST_WORKSPACE=str(32 << 20))
+    nano.change(STANDIN_MAX_WORKSPACE=str(32 << 20))
     try:
         write_model(place, scale=1.003)
         results = measured(place, "small", "--precision", "fp16")
     finally:
-        nano.change(STANDIN_MOST_WORKSPACE="")
+        nano.change(STANDIN_MAX_WORKSPACE="")
     engine = record_of(results, "tensorrt", "fp16")["engine"]
     assert engine["workspace_bytes"] <= 32 << 20, json.dumps(engine)
     assert engine["failed_attempts"] != []

@@ -25,11 +25,10 @@ PYTHON = "3.6"
 A57 = "fp asimd evtstrm aes pmull sha1 sha2 crc32"
 CARMEL = A57 + " atomics fphp asimdhp cpuid asimdrdm dcpop"
 A78AE = A57 + " atomics fphp asimdhp cpuid asimdrdm lrcpc dcpop asimddp uscat ilrcpc flagm paca pacg"
-V3AE = (
-    A57
-    + " atomics fphp asimdhp cpuid asimdrdm jscvt fcma lrcpc dcpop sha3 sm3 sm4 asimddp sha512 sve asimdfhm "
-    "dit uscat ilrcpc flagm paca pacg dcpodp sve2 sveaes svepmull svebitperm svesha3 svesm4 flagm2 frint svei8mm "
-    "svebf16 i8mm bf16 dgh bti"
+V3AE = A57 + (
+    " atomics fphp asimdhp cpuid asimdrdm jscvt fcma lrcpc dcpop sha3 sm3 sm4 asimddp sha512 sve asimdfhm dit"
+    " uscat ilrcpc flagm sb paca pacg dcpodp sve2 sveaes svepmull svebitperm svesha3 svesm4 flagm2 frint"
+    " svei8mm svebf16 i8mm bf16 dgh bti"
 )
 ISA_CARMEL = "NEON, LSE atomics, fp16 arithmetic"
 ISA_A78AE = ISA_CARMEL + ", int8 dot product"

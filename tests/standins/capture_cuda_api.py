@@ -1,12 +1,14 @@
-"""Writes the names and signatures of the Python packages for CUDA to JSON files under tests/captures/cuda-api.
+"""Writes names and signatures of the Python packages for CUDA to JSON files under tests/captures/cuda-api.
 
-    python -m pip install cuda-python==13.4.4; python tests/standins/capture_cuda_api.py cuda-python OUT.json
+    python -m pip install cuda-python==13.4.4
+    python tests/standins/capture_cuda_api.py cuda-python OUT.json
+
     python -m pip download --no-deps --no-binary pycuda pycuda==2026.1
     python tests/standins/capture_cuda_api.py pycuda pycuda-2026.1.tar.gz OUT.json
 
-cuda-python has to be importable; it is asked without a GPU, when each call answers its error and as many None as it
-would give values. pycuda cannot be built without CUDA's headers, so its names are read from the sources that
-declare them to Python.
+cuda-python has to be importable; it is asked without a GPU, when each call answers its error and a None for
+each value. pycuda cannot be built without CUDA's headers: its names are read from the sources that declare
+them.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
-"""Puts stand-ins for CUDA and TensorRT where a board has the real ones. README.md says what they understand."""
+"""Puts stand-ins for CUDA and TensorRT where a board has the real ones; README.md says what they do."""
 
 from __future__ import annotations
 
 import functools
 import hashlib
+import os
 import shutil
 import subprocess
 import tempfile
@@ -11,6 +12,9 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 CAPTURES = HERE.parent / "captures" / "tensorrt-api"
+
+#: What is made or fetched once and kept between runs.
+KEPT = Path(tempfile.gettempdir()) / f"edgebench-standins-{os.getuid()}"
 
 #: On PYTHONPATH it makes `import tensorrt` find the stand-in.
 SITE = HERE / "site"
@@ -29,28 +33,13 @@ def compiled_libcudart() -> Path:
     """The CUDA stand-in as a shared library; made once for each text of its source, kept between runs."""
     source = HERE / "cuda" / "libcudart.c"
     name = f"libcudart-{hashlib.sha256(source.read_bytes()).hexdigest()[:12]}.so"
-    made = Path(tempfile.gettempdir()) / "edgebench-standins" / name
+    made = KEPT / name
     if not made.is_file():
         made.parent.mkdir(exist_ok=True, mode=0o755)
         with tempfile.TemporaryDirectory(dir=made.parent) as folder:
             fresh = Path(folder) / name
-            subprocess.run(
-                [
-                    "cc",
-                    "-std=gnu11",
-                    "-O1",
-                    "-Wall",
-                    "-Wextra",
-                    "-Werror",
-                    "-shared",
-                    "-fPIC",
-                    "-o",
-                    fresh,
-                    source,
-                ]
-                + ["-lpthread"],
-                check=True,
-            )
+            options = ["-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-pthread"]
+            subprocess.run(["cc", *options, "-o", fresh, source], check=True)
             fresh.rename(made)
     return made
 

@@ -7,6 +7,7 @@ in capabilities.py.
 import contextlib
 from typing import Dict, List, Optional
 
+from device_agents.cuda.base import CudaError
 from device_agents.protocol import TensorSpec
 from device_agents.runtimes.base import (
     BuildFailed,
@@ -50,23 +51,10 @@ class TensorRtRuntime(Runtime):
 
     def prove(self) -> Dict[str, str]:
         """Build relu and run it; a build takes seconds, and the proof is remembered."""
-        import numpy as np
-
-        library = self._library
-        able = able_here(library)
-        inputs = [TensorSpec(["x"], [1, 4], "float32")]
-        outputs = [TensorSpec(["y"], [1, 4], "float32")]
-        settings = settings_of("fp32", {}, able.takes_flags)
         try:
-            plan = PlanBuilder(library, settings, _PROOF_WORKSPACE_BYTES).build(RELU_ONNX, inputs)
-        except (BuildFailed, MemoryError) as error:
+            return self._proved()
+        except (BuildFailed, MemoryError, CudaError) as error:
             raise LoadFailed(str(error)) from error
-        request = Request([], inputs, outputs, 1, {})
-        with contextlib.closing(TensorRtEngine(library, bytes(plan.content), request)) as engine:
-            result = engine.run({"x": np.array(RELU_INPUT, dtype="float32")})["y"]
-        if result.tolist() != RELU_OUTPUT:
-            raise LoadFailed("relu of -1, 2, -3, 4 came out as {}".format(result.tolist()))
-        return dict(_machine(library), **dict(able.as_details(), numpy=package_version("numpy", np)))
 
     def engine_identity(self, model: Request) -> Dict[str, str]:
         """Versions, GPU and settings. The way to CUDA is not among them: an engine does not know it."""
@@ -77,17 +65,39 @@ class TensorRtRuntime(Runtime):
 
     def build(self, wanted: BuildRequest, target: str) -> BuiltEngine:
         """Build, then load what was built: that proves it, and its layers tell their precisions."""
-        library = self._library
+        library, inputs = self._library, wanted.model.inputs
         built = build_into(library, wanted, self._settings(wanted.model), target)
         try:
-            layers = look_into(library, target, lambda engine: layer_precisions(library.trt, engine))
+            layers = look_into(library, target, lambda engine: layer_precisions(library.trt, engine, inputs))
         except LoadFailed as error:
             raise BuildFailed("build_failed", "built, and then: {}".format(error)) from error
-        return built._replace(layer_precisions=layers, warnings=built.warnings + _doubts(wanted, layers))
+        machine = _machine(library)
+        told = {name: machine[name] for name in ("version", "package", "gpu", "compute_capability", "cuda")}
+        return built._replace(
+            details=dict(told, **built.details),
+            layer_precisions=layers,
+            warnings=built.warnings + _doubts(wanted, layers),
+        )
 
     def check_engine(self, path: str) -> None:
         """Load it and let it go."""
         look_into(self._library, path, lambda _engine: None)
+
+    def _proved(self) -> Dict[str, str]:
+        import numpy as np
+
+        library = self._library
+        able = able_here(library)
+        inputs = [TensorSpec(["x"], [1, 4], "float32")]
+        outputs = [TensorSpec(["y"], [1, 4], "float32")]
+        settings = settings_of("fp32", {}, able.takes_flags)
+        plan = PlanBuilder(library, settings, _PROOF_WORKSPACE_BYTES).build(RELU_ONNX, inputs)
+        request = Request([], inputs, outputs, 1, {})
+        with contextlib.closing(TensorRtEngine(library, bytes(plan.content), request)) as engine:
+            result = engine.run({"x": np.array(RELU_INPUT, dtype="float32")})["y"]
+        if result.tolist() != RELU_OUTPUT:
+            raise LoadFailed("relu of -1, 2, -3, 4 came out as {}".format(result.tolist()))
+        return dict(_machine(library), **dict(able.as_details(), numpy=package_version("numpy", np)))
 
     @property
     def _library(self) -> Library:

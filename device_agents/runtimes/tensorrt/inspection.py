@@ -8,6 +8,10 @@ import json
 import re
 from typing import Any, Dict, List, Optional
 
+from device_agents.protocol import TensorSpec
+from device_agents.runtimes.base import pick
+from device_agents.runtimes.tensorrt.executors import Executor, executor_of
+
 #: Layers that only move data: they say nothing of the precision that was computed in.
 _MOVERS = re.compile(r"reformat|noop|no-op|constant|shape|shuffle|signal|wait|copy|print", re.I)
 
@@ -21,13 +25,28 @@ _TYPES = (
 )
 
 
-def layer_precisions(trt: Any, engine: Any) -> Dict[str, int]:
-    """Number of computing layers by precision, as in {"fp16": 12, "fp32": 1}; empty where nobody can say."""
+def layer_precisions(trt: Any, engine: Any, inputs: List[TensorSpec]) -> Dict[str, int]:
+    """Number of computing layers by precision, as in {"fp16": 12, "fp32": 1}; empty where nobody can say.
+
+    An engine for a range of shapes tells formats only for shapes that are set: for those of `inputs`.
+    """
     if not hasattr(engine, "create_engine_inspector"):
         return {}
+    context = engine.create_execution_context()
     inspector = engine.create_engine_inspector()
+    if context is not None:
+        _set_shapes(executor_of(trt, engine, context), inputs)
+        inspector.execution_context = context
     text = inspector.get_engine_information(trt.LayerInformationFormat.JSON)
     return precisions_of(str(text or ""))
+
+
+def _set_shapes(executor: Executor, inputs: List[TensorSpec]) -> None:
+    names = pick(inputs, [tensor.name for tensor in executor.tensors() if tensor.is_input], "input")
+    for spec in inputs:
+        name = names[spec.names[0]]
+        if executor.shape(name) != list(spec.shape):
+            executor.set_shape(name, spec.shape)
 
 
 def precisions_of(text: str) -> Dict[str, int]:

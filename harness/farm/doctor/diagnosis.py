@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from harness.farm.doctor import conditions, memory, packages, rights, runtimes, storage
+from harness.farm.doctor import conditions, expectations, memory, packages, rights, runtimes, storage
 from harness.farm.doctor.findings import Finding, Patient
 
 #: In the order in which findings of equal weight are shown.
@@ -15,6 +15,7 @@ _RULES: tuple[Callable[[Patient], Iterable[Finding]], ...] = (
     conditions.rules,
     rights.rules,
     memory.rules,
+    expectations.rules,
 )
 
 _WEIGHT = {"problem": 1, "advice": 2, "good": 3}

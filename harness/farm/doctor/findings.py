@@ -40,6 +40,8 @@ class Patient:
     profile: DeviceProfile | None = None
     #: The board's clock less this host's, seconds.
     clock_ahead_s: float | None = None
+    #: Sentences on where it differs from its profile.
+    differences: tuple[str, ...] = ()
     system: System = field(init=False)
     platform: BoardPlatform = field(init=False)
 

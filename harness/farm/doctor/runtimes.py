@@ -71,10 +71,11 @@ def _tensorrt(patient: Patient, status: RuntimeStatus) -> Iterator[Finding]:
             blocks=not patient.something_works,
         )
     elif "tensorrt" not in patient.examined.packages:
-        version = patient.examined.system_packages["tensorrt"]
+        version = patient.examined.system_packages["tensorrt"].replace("unknown", "")
+        words = f"TensorRT {version}".strip()
         yield problem(
             "tensorrt",
-            f"TensorRT {version} lies in {folder}, which {patient.examined.python_executable} does not see",
+            f"{words} lies in {folder}, which {patient.examined.python_executable} does not see",
             "The bindings are for the system's own Python, and an environment sees them only if it was made "
             "with --system-site-packages.",
             prescriptions.setup(patient),

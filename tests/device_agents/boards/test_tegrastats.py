@@ -482,12 +482,12 @@ def test_an_old_line_is_no_longer_told(running: Any) -> None:
 
 
 @pytest.mark.processes
-def test_of_a_line_without_end_nothing_is_kept(running: Any) -> None:
+def test_of_a_line_that_is_too_long_or_has_no_end_nothing_is_kept(running: Any, tmp_path: Path) -> None:
     process = running(
-        "head -c 100000 /dev/zero | tr '\\0' ' '; echo RAM 1/2MB; echo GPU@4C; "
-        "printf 'RAM 3/4MB '; exec sleep 30"
+        "echo GPU@4C; head -c 100000 /dev/zero | tr '\\0' ' '; echo RAM 1/2MB; "
+        f"printf 'RAM 3/4MB '; : > {tmp_path}/written; exec sleep 30"
     )
-    assert wait_until(lambda: "GPU" in process.newest().temperatures)
+    assert wait_until((tmp_path / "written").exists)
     time.sleep(0.05)
     assert process.newest() == TegraStats(temperatures={"GPU": Temperature(4, None)})
 

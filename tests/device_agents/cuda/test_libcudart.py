@@ -14,7 +14,7 @@ import pytest
 
 from device_agents.cuda.base import CudaMissing, version_text
 from device_agents.cuda.libcudart import SIGNATURES, Libcudart, open_libcudart
-from tests.standins.placing import place_libcudart
+from tests.standins.placing import KEPT, place_libcudart
 
 #: The runtime of JetPack 6's CUDA and of JetPack 7's, a few megabytes each.
 REAL = ["nvidia-cuda-runtime-cu12==12.9.79", "nvidia-cuda-runtime==13.5.37"]
@@ -75,7 +75,7 @@ def test_the_name_of_the_device_ends_where_cudas_field_does(
 @pytest.fixture(scope="module", params=REAL)
 def real(request: pytest.FixtureRequest) -> Path:
     """NVIDIA's own wheel, unpacked; kept between runs."""
-    place = Path(tempfile.gettempdir()) / "edgebench-standins" / request.param.replace("==", "-")
+    place = KEPT / request.param.replace("==", "-")
     if not place.is_dir():
         command = [
             sys.executable,

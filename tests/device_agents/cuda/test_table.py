@@ -47,9 +47,8 @@ def test_the_first_that_works_is_taken(monkeypatch: pytest.MonkeyPatch, there: l
 def test_without_any_the_reason_of_each_is_told() -> None:
     with pytest.raises(CudaMissing) as missing:
         open_cuda()
-    assert str(missing.value) == (
-        "CUDA cannot be used: pycuda: pycuda is away; cuda-python: cuda-python is away; libcudart: libcudart is away"
-    )
+    reasons = "; ".join(f"{name}: {name} is away" for name in ("pycuda", "cuda-python", "libcudart"))
+    assert str(missing.value) == f"CUDA cannot be used: {reasons}"
 
 
 @pytest.mark.usefixtures("nothing_works")

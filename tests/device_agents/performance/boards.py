@@ -1,7 +1,7 @@
 """Two small boards made for these tests, with the stand-in commands of tests/captures/commands.
 
-A Raspberry Pi 4 with its one cpufreq policy, and a Jetson with two clusters and a GPU in a power mode that is not
-its best. Somebody has set some limits of the Jetson by hand: they have to come back as well.
+A Raspberry Pi 4 with its one cpufreq policy, and a Jetson with two clusters and a GPU in a power mode that
+is not its best. Somebody has set some limits of the Jetson by hand: they have to come back as well.
 """
 
 from __future__ import annotations
@@ -160,7 +160,7 @@ BOARDS = {"raspberry-pi": raspberry_pi, "jetson": jetson}
 def snapshot(root: Path) -> dict[str, str]:
     """Every file of the tree but the commands' own notes: what has to be as it was."""
     return {
-        str(path.relative_to(root)): path.read_text()
+        str(path.relative_to(root)): path.read_bytes().decode("utf-8", "replace")
         for top in ("etc", "proc", "run", "sys", "var")
         for path in sorted((root / top).rglob("*"))
         if path.is_file() and not path.is_symlink()

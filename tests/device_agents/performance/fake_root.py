@@ -1,4 +1,4 @@
-"""The stand-in commands once more, in this process: for the thousands of runs that kill an agent line by line.
+"""The stand-in commands once more, in this process: for the many runs that kill an agent line by line.
 
 test_fakes.py holds them against the shell's on the same board.
 """
@@ -27,6 +27,15 @@ def fake_host(root: Path, workspace: Path) -> Host:
 class FakeRoot(RootCommands):
     """sudo, tee, rm, nvpmodel and jetson_clocks on the small boards of boards.py."""
 
+    def __init__(self, root: str, lock_file: str) -> None:
+        super().__init__(root, lock_file)
+        #: What root was asked to do.
+        self.asked: list[str] = []
+        #: Commands that sudo refuses, by the beginning of their line.
+        self.refuses: tuple[str, ...] = ()
+        #: Commands that do nothing and say so to nobody.
+        self.idle: tuple[str, ...] = ()
+
     def run(
         self, name: str, *arguments: str, stdin: str | None = None, timeout_s: float = TIMEOUT_S
     ) -> Finished:
@@ -35,6 +44,8 @@ class FakeRoot(RootCommands):
         if name == "sudo":
             return self._as_root(Path(arguments[1]).name, list(arguments[2:]), stdin or "")
         assert (name, arguments) == ("nvpmodel", ("-q",))
+        if not self._path(STATUS).exists():
+            return Finished(255, "", "NVPM ERROR: no power mode")
         number = nvpmodel.parse_status(self._get(STATUS))
         modes = {mode.id: mode for mode in nvpmodel.modes(LinuxFiles(self.root))}
         return Finished(0, f"NV Power Mode: {modes[number].name}\n{number}\n", "")
@@ -48,6 +59,12 @@ class FakeRoot(RootCommands):
             ("jetson_clocks", "--restore"): lambda: self._restore(arguments[1]),
             ("jetson_clocks", ""): self._lock,
         }
+        line = " ".join([name, *arguments])
+        self.asked.append(line)
+        if self.refuses and line.startswith(self.refuses):
+            return Finished(1, "", "sudo: a password is required")
+        if self.idle and line.startswith(self.idle):
+            return Finished(0, "", "")
         option = arguments[0] if arguments and arguments[0].startswith("-") else ""
         try:
             actions[name, option]()

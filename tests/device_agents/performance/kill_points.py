@@ -4,11 +4,11 @@
 
 prints {"points": how many different lines of the run were its last, "wrong": what was not as before}. WHO is
 killed: `supervisor` (the guard puts back), `guard` (the supervisor does), `both` (the next contact does),
-`guard-restoring` (after the supervisor, the guard in the midst of its putting back), `contact-restoring` (the next
+`guard-restoring` (after the supervisor, the guard in the midst of it), `contact-restoring` (the next
 contact as well, and the one after it does). STEP > 1 takes every so many lines only.
 
-A small process of its own, because it forks itself thousands of times. The commands are those of fake_root.py; the
-guard is a real process, started by fork instead of through the archive.
+A small process of its own, because it forks itself thousands of times. The commands are of fake_root.py;
+the guard is a real process, started by fork instead of through the archive.
 """
 
 from __future__ import annotations
@@ -28,11 +28,13 @@ from device_agents.boards.host import Host
 from device_agents.performance import guard, lease, root_commands
 from device_agents.performance_mode import PerformanceMode, restore_leftovers
 from device_agents.workspace import Workspace
+from tests.device_agents.performance import fake_root
 from tests.device_agents.performance.boards import BOARDS, snapshot
 from tests.device_agents.performance.fake_root import fake_host
 
-#: Lines of these files count: all that is between the decision to raise and the board being back.
-_COUNTED = ("/device_agents/performance", "/device_agents/boards/nvpmodel.py", "/device_agents/boards/cpufreq.py")
+#: Lines of these files count: the agent's performance mode, and the fake commands, which die half done then.
+_AGENT = str(Path(guard.__file__).parents[1])
+_COUNTED = (f"{_AGENT}/performance/", f"{_AGENT}/performance_mode.py", fake_root.__file__)
 
 
 class ForkedGuard:
@@ -43,24 +45,31 @@ class ForkedGuard:
         told, telling = os.pipe()
         self.pid = os.fork()
         if self.pid == 0:
-            sys.settrace(None)
-            os.setsid()
-            os.dup2(mine, 0)
-            keep = {0, 1, 2, telling, alive}
-            for fd in range(3, 64):
-                if fd not in keep:
-                    with contextlib.suppress(OSError):
-                        os.close(fd)
-            if at:
-                _kill_at(at, _kill_self)
-            with os.fdopen(telling, "wb") as out:
-                guard.watch(workspace, host, out)
-            os._exit(0)
+            try:
+                self._be_guard(workspace, host, alive, at, mine, telling)
+            finally:
+                os._exit(0)
         os.close(mine)
         os.close(telling)
         self.stdin = os.fdopen(its, "wb")
         self.stdout = os.fdopen(told, "rb")
         self._status: int | None = None
+
+    @staticmethod
+    def _be_guard(workspace: Workspace, host: Host, alive: int, at: int, pipe: int, telling: int) -> None:
+        sys.settrace(None)
+        os.setsid()
+        os.dup2(pipe, 0)
+        for fd in range(3, 64):
+            if fd not in (telling, alive):
+                with contextlib.suppress(OSError):
+                    os.close(fd)
+        count = _kill_at(at, _kill_self) if at else [0]
+        with os.fdopen(telling, "wb") as out:
+            guard.watch(workspace, host, out)
+        sys.settrace(None)
+        if count[0] < at:
+            os.write(alive, b"guard finished")
 
     def poll(self) -> int | None:
         if self._status is None:
@@ -81,7 +90,7 @@ def _kill_self() -> None:
 
 
 def _kill_at(at: int, action: Callable[[], None]) -> list[int]:
-    """From now on count executed lines, and do `action` at the `at`-th; the count is the answer's only element."""
+    """From now on count executed lines, and do `action` at the `at`-th; the answer holds the count."""
     count = [0]
 
     def line(_frame: Any, event: str, _argument: Any) -> Any:
@@ -92,7 +101,7 @@ def _kill_at(at: int, action: Callable[[], None]) -> list[int]:
         return line
 
     def call(frame: Any, _event: str, _argument: Any) -> Any:
-        return line if any(part in frame.f_code.co_filename for part in _COUNTED) else None
+        return line if frame.f_code.co_filename.startswith(_COUNTED) else None
 
     sys.settrace(call)
     return count
@@ -138,16 +147,19 @@ class Campaign:
         pid = os.fork()
         if pid == 0:
             os.close(alive)
-            self._as_supervisor(midway, at, guard_at, its)
+            try:
+                self._be_supervisor(midway, at, guard_at, its)
+            finally:
+                os._exit(1)
         os.close(its)
-        _, status = os.waitpid(pid, 0)
+        os.waitpid(pid, 0)
         report = b"".join(iter(lambda: os.read(alive, 4096), b""))  # ends when both of them have
         os.close(alive)
         if guard_at:
             return b"guard finished" not in report
         return b"finished" not in report
 
-    def _as_supervisor(
+    def _be_supervisor(
         self, midway: Callable[[PerformanceMode], None] | None, at: int, guard_at: int, alive: int
     ) -> None:
         os.setsid()
@@ -177,7 +189,6 @@ class Campaign:
         sys.settrace(None)
         if count[0] < at or not at:
             os.write(alive, b"finished")
-        os._exit(0)
 
     def _contact(self, at: int) -> bool:
         """The next command on the board; whether it was killed at its `at`-th line."""
@@ -186,9 +197,13 @@ class Campaign:
             return False
         pid = os.fork()
         if pid == 0:
-            count = _kill_at(at, _kill_self)
-            restore_leftovers(self._workspace, self._host)
-            os._exit(0 if count[0] < at else 1)
+            status = 1
+            try:
+                count = _kill_at(at, _kill_self)
+                restore_leftovers(self._workspace, self._host)
+                status = 0 if count[0] < at else 1
+            finally:
+                os._exit(status)
         _, status = os.waitpid(pid, 0)
         return status != 0
 
@@ -216,7 +231,7 @@ def main(board: str, who: str, step: int) -> None:
     with tempfile.TemporaryDirectory(dir=shared) as folder:
         campaign = Campaign(Path(folder), board, who)
         campaign.run(step)
-    print(json.dumps({"points": campaign.points, "wrong": campaign.wrong}))
+    sys.stdout.write(json.dumps({"points": campaign.points, "wrong": campaign.wrong}) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Builds with the agent's own code in a Python that has TensorRT-RTX and no GPU; started by the tests beside it.
+"""Builds with the agent's own code in a Python that has TensorRT-RTX and no GPU; tests start it.
 
     PYTHON rtx_child.py '{"model": ..., "inputs": [[name, shape, dtype]], "precision": ..., "options": {...}}'
 
@@ -6,12 +6,10 @@ Answers with a JSON object: what was built, or reason and message of the failure
 """
 
 import json
-import os
 import sys
+from pathlib import Path
 
-sys.path.insert(
-    0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
-)
+sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
 import tensorrt_rtx_bindings as trt
 
@@ -41,16 +39,16 @@ def main():
     able = able_here(library)
     inputs = [TensorSpec([name], shape, dtype) for name, shape, dtype in asked["inputs"]]
     model = Request([asked["model"]], inputs, [], 1, asked["options"], asked["precision"])
-    target = os.path.join(asked["folder"], "engine.plan")
+    target = Path(asked["folder"]) / "engine.plan"
     wanted = BuildRequest(model, 64 << 20, asked["folder"], "digest")
     try:
         settings = settings_of(asked["precision"], asked["options"], able.takes_flags)
-        built = build_into(library, wanted, settings, target)
+        built = build_into(library, wanted, settings, str(target))
     except BuildFailed as error:
         answer = {"reason": error.reason, "message": str(error)}
     else:
-        answer = {"details": built.details, "bytes": os.path.getsize(target), "warnings": built.warnings}
-    print(json.dumps(dict(answer, able=able.as_details())))
+        answer = {"details": built.details, "bytes": target.stat().st_size, "warnings": built.warnings}
+    sys.stdout.write(json.dumps(dict(answer, able=able.as_details())))
 
 
 main()

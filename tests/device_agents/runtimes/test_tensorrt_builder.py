@@ -1,4 +1,4 @@
-"""The agent's builder on a real TensorRT: TensorRT-RTX builds without a GPU, and has the API of TensorRT 11."""
+"""The agent's builder on a real TensorRT: TensorRT-RTX builds without a GPU and has the API of 11."""
 
 from __future__ import annotations
 

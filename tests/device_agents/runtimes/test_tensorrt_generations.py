@@ -1,4 +1,4 @@
-"""TensorRT from 8.0 to 11 through the agent's own processes, on stand-ins that have what each generation has."""
+"""TensorRT from 8.0 to 11 through the agent's own processes, on stand-ins that lack what each lacks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from device_agents.protocol import (
     JobEnded,
     RuntimeLoaded,
     SamplesTaken,
+    TensorSpec,
 )
+from tests.convert.models import convolution
 from tests.convert.onnx_jobs import SAMPLES, made, network, outputs
 from tests.device_agents.board_trees import agent_python
 from tests.device_agents.runtimes.standin_gpu import GENERATIONS, StandInGpu
@@ -82,6 +84,7 @@ def test_a_job_builds_its_engine_measures_it_and_gets_the_outputs_of_onnxruntime
     built = only(events, EngineBuilt)
     assert (built.reused, built.workspace_bytes) == (False, 256 * MIB)
     assert built.details["profile"] == "x 1x3x8x8 to 2x3x8x8 to 4x3x8x8"
+    assert set(built.layer_precisions) == ({"fp32"} if TOLD[version][4] == "yes" else set())
     assert only(events, RuntimeLoaded).details["api"] == (
         "bindings" if version < "8.5" and version[0] == "8" else "tensors"
     )
@@ -150,6 +153,16 @@ def test_fp16_comes_from_the_flag_as_long_as_there_is_one_and_then_from_the_grap
     assert ("FP16" in built.details["flags"]) is (by == "flag")
     assert built.layer_precisions["fp16"] >= 2
     assert built.warnings == []
+
+
+def test_an_engine_without_a_single_layer_in_its_precision_is_doubted(gpu: Gpu, source: Path) -> None:
+    names = ",".join(f"node_of_{output}" for output in ("c1", "c2", "sum", "pooled", "flat", "scores"))
+    board = gpu("8.5.2.2", KEEPS_FP32=names)
+    wanted = board.job(source, precision="fp16")
+    board.take(wanted)
+    built = board.build(wanted)
+    assert built.layer_precisions == {"fp32": 6}
+    assert built.warnings == ["no layer runs in fp16: 6 in fp32"]
 
 
 # --- what a board has not -----------------------------------------------------------------------------
@@ -348,3 +361,35 @@ def test_a_broken_model_is_refused_in_the_parsers_words(
     failed = refused(board, board.job(cut))
     assert failed.reason == "invalid_model"
     assert f"TensorRT {version}: its parser does not take cut.onnx: " in failed.message
+
+
+# --- what an engine is fed and gives ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("version", ["8.2.1.8", "10.3.0.30"])
+def test_inputs_are_narrowed_to_what_the_engine_takes(gpu: Gpu, tmp_path: Path, version: str) -> None:
+    half = convolution(tmp_path / "half.onnx", opset=13, dtype="float16")
+    board = gpu(version)
+    wanted = board.job(
+        half,
+        precision="fp16",
+        options={"precision_by": "graph"},
+        outputs=[TensorSpec(["y"], [1, 8, 6, 6], "float16")],
+        check_inputs=board.dataset("checks.npz", EXAMPLES),
+    )
+    events = board.run(wanted)
+    assert only(events, JobEnded).outcome == "ok", events[-1]
+    expected = outputs(half, {"x": EXAMPLES.astype(np.float16)})["y"]
+    found = board.result("job-1", "check-0.npz")["array_0"]
+    assert found.dtype == np.float16
+    np.testing.assert_allclose(found.astype(np.float32), expected.astype(np.float32), atol=0.02)
+
+
+def test_an_engine_that_does_not_fit_the_gpu_is_a_lack_of_memory(gpu: Gpu, source: Path) -> None:
+    board = gpu("8.5.2.2")
+    wanted = board.job(source, check_inputs=board.dataset("checks.npz", EXAMPLES))
+    board.take(wanted)
+    assert isinstance(board.build(wanted), EngineBuilt)
+    board.set(ENGINE_MEMORY=str(1 << 40))
+    failed = board.build(wanted)
+    assert (failed.reason, failed.workspace_bytes) == ("out_of_memory", None)

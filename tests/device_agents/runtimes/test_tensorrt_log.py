@@ -8,8 +8,8 @@ from device_agents.runtimes.tensorrt.failures import ParserProblem, not_built, n
 from device_agents.runtimes.tensorrt.log_book import LogBook
 
 NO_IMPLEMENTATION = (
-    "10: [optimizer.cpp::computeCosts::3728] Error Code 10: Internal Error (Could not find any implementation for "
-    "node Conv_0.)"
+    "10: [optimizer.cpp::computeCosts::3728] Error Code 10: Internal Error (Could not find any "
+    "implementation for node Conv_0.)"
 )
 TOO_LARGE = "Tactic Device request: 538MB Available: 166MB. Device memory is insufficient to use tactic."
 
@@ -28,11 +28,12 @@ def book(*, errors: list[str] = [], warnings: list[str] = [], infos: list[str] =
 @pytest.mark.parametrize(
     "line",
     [
-        "Skipping tactic 0 due to insufficient memory on requested size of 1290442752 detected for tactic 0x3e8.",
+        "Skipping tactic 0 due to insufficient memory on requested size of 1290442752 detected for tactic 4.",
         "Skipping tactic 3 due to insuficient memory on requested size of 538 detected for tactic 2.",  # 8.2
-        "UNSUPPORTED_STATE: Skipping tactic 0 due to insufficient memory on requested size of 5368709120",  # 10
-        "Skipping tactic 0x0000000000000000 due to Myelin error: autotuning: CUDA error 2 allocating 0-byte buffer: "
-        "out of memory",
+        # TensorRT 10
+        "UNSUPPORTED_STATE: Skipping tactic 0 due to insufficient memory on requested size of 5368709120",
+        "Skipping tactic 0x0000000000000000 due to Myelin error: autotuning: CUDA error 2 allocating 0-byte "
+        "buffer: out of memory",
     ],
 )
 def test_a_tactic_left_out_for_lack_of_memory_is_counted_in_every_spelling(line: str) -> None:
@@ -75,11 +76,11 @@ def test_a_missing_implementation_alone_is_a_failed_build() -> None:
 @pytest.mark.parametrize(
     "line",
     [
-        "2: [virtualMemoryBuffer.cpp::resizePhysical::145] Error Code 2: OutOfMemory (no further information)",
+        "2: [virtualMemoryBuffer.cpp::resizePhysical::145] Error Code 2: OutOfMemory (no further details)",
         "1: [defaultAllocator.cpp::allocate::20] Error Code 1: Cuda Runtime (out of memory)",
         "std::bad_alloc",
-        "10: Error Code 10: Internal Error (Could not find any implementation for node {ForeignNode[a...b]} due to "
-        "insufficient workspace. See verbose log for requested sizes.)",
+        "10: Error Code 10: Internal Error (Could not find any implementation for node {ForeignNode[a...b]} "
+        "due to insufficient workspace. See verbose log for requested sizes.)",
     ],
 )
 def test_errors_that_speak_of_memory_are_a_lack_of_it(line: str) -> None:
@@ -100,7 +101,7 @@ def test_a_build_that_fails_without_a_word_says_so() -> None:
 def test_the_operator_that_an_old_parser_names_only_in_its_log_is_the_reason() -> None:
     log = book(
         infos=[
-            "ModelImporter.cpp:139: No importer registered for op: GridSample. Attempting to import as plugin."
+            "ModelImporter.cpp:139: No importer registered for op: GridSample. Attempting to import as plugin"
         ],
         errors=["INVALID_ARGUMENT: getPluginCreator could not find plugin GridSample version 1"],
     )

@@ -14,6 +14,11 @@ def test_a_board_that_is_well_set_up_has_nothing_but_good_findings() -> None:
     assert set(topics(pi_4(), clock_ahead_s=0.3).values()) == {"good"}
 
 
+def test_where_a_board_is_not_of_its_kind_each_difference_is_told() -> None:
+    found = finding(pi_4(), "kind of board", differences=("2 of the 4 cores are online",))
+    assert (found.state, found.found) == ("advice", "2 of the 4 cores are online")
+
+
 def test_what_blocks_is_first_then_problems_then_advice() -> None:
     examined = pi_4(mount_options="ro", throttle_flags=0x10000, display_manager="lightdm.service",
                     default_target="graphical.target")  # fmt: skip
@@ -175,11 +180,16 @@ def test_a_system_without_apt_gets_names_and_no_command_of_debian() -> None:
 def test_no_prescription_upgrades_a_system() -> None:
     from harness.farm.doctor.diagnosis import diagnose
 
-    worst: dict[str, Any] = {
-        **dict.fromkeys(("swaps", "packages", "system_packages", "system_package_folders", "commands"), {}),
-        **{"throttle_flags": 0x50005, "groups": [], "free_bytes": 1, "read_mb_per_s": 1.0, "in_venv": False},
-        **{"clock_synchronized": False, "display_manager": "gdm3", "default_target": "graphical.target"},
+    empty = ("swaps", "packages", "system_packages", "system_package_folders", "commands")
+    worst: dict[str, Any] = {name: {} for name in empty}
+    worst |= {
+        "throttle_flags": 0x50005,
+        "groups": [],
+        "free_bytes": 1,
+        "read_mb_per_s": 1.0,
+        "in_venv": False,
     }
+    worst |= {"clock_synchronized": False, "display_manager": "gdm3", "default_target": "graphical.target"}
     sick = [jetson(number, **worst) for number in (4, 5, 6, 7)] + [pi_4(**worst)]
     gone = (broken("onnxruntime", "gone"), broken("tensorrt", "gone"))
     commands = [

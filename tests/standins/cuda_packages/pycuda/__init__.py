@@ -1,3 +1,3 @@
-"""Stands in for pycuda, over the libcudart that STANDIN_LIBCUDART names. Names: captures/cuda-api/pycuda-*.json."""
+"""Stands in for pycuda, over the libcudart that STANDIN_LIBCUDART names."""
 
 VERSION_TEXT = "2026.1"

@@ -1,4 +1,5 @@
 """The part of pycuda.driver that the agent may use; as there, all but Device wants a context on the stack."""
+# ruff: noqa: B905 - strict came with Python 3.10
 
 import atexit
 import ctypes

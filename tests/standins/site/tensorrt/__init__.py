@@ -5,7 +5,7 @@ STANDIN_TENSORRT says of which version; without it importing this fails, as on a
 
 import sys
 
-from tensorrt import _building, _logging, _network, _running
+from tensorrt import _building, _configuration, _context, _inspection, _logging, _network, _running
 from tensorrt._bound import Bound, Enumeration, cut, enumeration
 from tensorrt._generation import SHAPE, VERSION, since
 
@@ -58,24 +58,16 @@ def get_nv_onnx_parser_version():
 
 def _publish():
     """Everything of this generation, and nothing else, under its public name."""
-    written = {}
-    for part in (_logging, _network, _building, _running):
-        for name, value in vars(part).items():
-            if isinstance(value, type) and not name.startswith("_") and name in _PUBLIC:
-                written[name] = value
+    written = _written()
     for name, owner in written.items():
         if not issubclass(owner, Enumeration):
             WRITTEN[name] = {word for word in dir(owner) if not word.startswith("_")}
-    for name in SHAPE.classes:
-        if "." in name:
-            continue
+    for name in [name for name in SHAPE.classes if "." not in name]:
         if name not in written:
             written[name] = type(name, (Bound,), {"__init__": _refuse, "__module__": __name__})
-    for name in [name for name in written if name in SHAPE.classes]:
         cut(written[name], name, SHAPE.attributes(name))
-    for name in SHAPE.enums:
-        if "." not in name and name not in written:
-            written[name] = enumeration(name, SHAPE.enums[name])
+    for name in [name for name in SHAPE.enums if "." not in name and name not in written]:
+        written[name] = enumeration(name, SHAPE.enums[name])
     for name, value in written.items():
         if name in SHAPE.classes or name in SHAPE.enums:
             setattr(_module, name, value)
@@ -86,12 +78,23 @@ def _publish():
             setattr(_module, name, member)
 
 
+def _written():
+    """Classes of the parts by their names, of this generation or not."""
+    return {
+        name: value
+        for part in _PARTS
+        for name, value in vars(part).items()
+        if isinstance(value, type) and not name.startswith("_") and name in _PUBLIC
+    }
+
+
 def _refuse(self, *_arguments, **_options):
     raise NotImplementedError(
         f"TensorRT has {type(self).__name__}; the stand-in in tests/standins does not do it"
     )
 
 
+_PARTS = (_logging, _network, _configuration, _building, _context, _inspection, _running)
 _PUBLIC = [
     "ILogger",
     "Logger",

@@ -28,8 +28,6 @@ class Bound:
 class Enumeration:
     """A member of an enumeration; not an int, as with pybind11, but int() takes it."""
 
-    __members__ = {}
-
     def __init__(self, name, value):
         self.name = name
         self.value = value

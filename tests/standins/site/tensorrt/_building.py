@@ -7,7 +7,7 @@ import signal
 import struct
 import time
 
-from tensorrt import _precision, _settings
+from tensorrt import _precision, _settings, _words
 from tensorrt._bound import Bound, attribute, expect
 from tensorrt._calibration import calibrate
 from tensorrt._configuration import (
@@ -18,7 +18,7 @@ from tensorrt._configuration import (
     NetworkDefinitionCreationFlag,
     host_memory,
 )
-from tensorrt._failures import BuildFailed, error, refuse_without_cuda
+from tensorrt._failures import BuildFailed, error, out_of_memory, refuse_without_cuda
 from tensorrt._generation import VERSION, since
 from tensorrt._logging import ILogger, Severity
 from tensorrt._network import INetworkDefinition
@@ -80,9 +80,7 @@ class Builder(Bound):
 def plan_of(network, config, logger):
     """A plan: magic, length of a JSON head, the head, the model."""
     if network._model is None:
-        raise BuildFailed(
-            error(4, "Internal Error", "Network must have at least one output", "network.cpp::validate")
-        )
+        raise BuildFailed(error(4, "Internal Error", _words.NO_OUTPUT, "network.cpp::validate"))
     time.sleep(float(_settings.text("BUILD_SECONDS", "0")))
     profiles = _profiles(network, config)
     _workspace(network, config, logger)
@@ -114,105 +112,73 @@ def _tensor(tensor):
 
 def _profiles(network, config):
     """Shapes of each profile; refused as the real builder does where they do not fit the network."""
-    open_inputs = [tensor for tensor in network._inputs if -1 in list(tensor.shape)]
-    if open_inputs and not config._profiles:
-        text = "Network has dynamic or shape inputs, but no optimization profile has been defined."
-        raise BuildFailed(error(4, "Internal Error", text, "network.cpp::validate::2633"))
-    for index, profile in enumerate(config._profiles):
-        for tensor in open_inputs:
-            if tensor.name not in profile._shapes:
-                text = f"{tensor.name}: optimization profile is missing values for shape input"
-                raise BuildFailed(error(4, "API Usage Error", text, "optimizer.cpp::validate"))
-        for tensor in network._inputs:
-            for low, usual, high, size in zip(
-                *profile._shapes.get(tensor.name, [[]] * 3), list(tensor.shape)
-            ):
-                if size != -1 and {low, usual, high} != {size}:
-                    text = (
-                        f"{tensor.name}: for dimension number 0 in profile {index} does not match network definition "
-                        f"(got min={low}, opt={usual}, max={high}), expected min=opt=max={size})."
-                    )
-                    raise BuildFailed(error(4, "API Usage Error", text, "network.cpp::validate"))
     if not config._profiles:
-        return [{tensor.name: [list(tensor.shape)] * 3 for tensor in network._inputs}]
+        if any(-1 in tensor._shape for tensor in network._inputs):
+            raise BuildFailed(error(4, "Internal Error", _words.NO_PROFILE, "network.cpp::validate::2633"))
+        return [{tensor.name: [tensor._shape] * 3 for tensor in network._inputs}]
     return [
-        {
-            tensor.name: profile._shapes.get(tensor.name, [list(tensor.shape)] * 3)
-            for tensor in network._inputs
-        }
-        for profile in config._profiles
+        {tensor.name: _ranges(tensor, profile, index) for tensor in network._inputs}
+        for index, profile in enumerate(config._profiles)
     ]
 
 
+def _ranges(tensor, profile, index):
+    """Smallest, usual and largest shape of an input."""
+    if tensor.name not in profile._shapes:
+        if -1 in tensor._shape:
+            text = _words.MISSING_IN_PROFILE.format(name=tensor.name)
+            raise BuildFailed(error(4, "API Usage Error", text, "optimizer.cpp::validate"))
+        return [tensor._shape] * 3
+    shapes = profile._shapes[tensor.name]
+    for axis, (low, usual, high, size) in enumerate(zip(*shapes, tensor._shape)):
+        if size != -1 and {low, usual, high} != {size}:
+            text = _words.OUT_OF_PROFILE.format(
+                name=tensor.name, axis=axis, profile=index, low=low, usual=usual, high=high, size=size
+            )
+            raise BuildFailed(error(4, "API Usage Error", text, "network.cpp::validate"))
+    return shapes
+
+
 def _workspace(network, config, logger):
-    """Too little workspace, too much of it, and tactics that are left out."""
+    """Too much workspace, too little of it, and tactics that are left out."""
     limit = config._workspace
-    needs = _settings.number("NEEDS_WORKSPACE", 0)
-    tactic = _settings.number("TACTIC_MEMORY", 0)
-    free = _settings.number("TACTIC_AVAILABLE", tactic)
-    if limit >= _settings.number("KILLED_ABOVE_WORKSPACE", limit + 1):
+    if limit > _settings.number("KILLED_ABOVE_WORKSPACE", limit):
         os.kill(os.getpid(), signal.SIGKILL)
     if limit > _settings.number("MAX_WORKSPACE", limit):
-        raise BuildFailed(
-            (
-                Severity.WARNING,
-                f"Requested amount of GPU memory ({limit} bytes) could not be allocated. There may not be enough "
-                "free memory for allocation to succeed.",
-            ),
-            error(2, "OutOfMemory", "no further information", "virtualMemoryBuffer.cpp::resizePhysical::145"),
-        )
-    if tactic > min(free, limit):
-        available = min(free, limit) >> 20
-        logger.log(
-            Severity.WARNING,
-            f"Tactic Device request: {tactic >> 20}MB Available: {available}MB. Device memory is insufficient to use "
-            "tactic.",
-        )
-        logger.log(
-            Severity.WARNING,
-            f"Skipping tactic 0 due to insufficient memory on requested size of {tactic} detected for tactic "
-            "0x0000000000000000.",
-        )
+        raise BuildFailed((Severity.WARNING, _words.NOT_ALLOCATED.format(size=limit)), out_of_memory(limit))
+    tactic = _settings.number("TACTIC_MEMORY", 0)
+    available = min(limit, _settings.number("TACTIC_AVAILABLE", limit))
+    if tactic > available:
+        logger.log(Severity.WARNING, _left_out(tactic, available))
+        logger.log(Severity.WARNING, _words.SKIPPING.format(size=tactic))
+    needs = _settings.number("NEEDS_WORKSPACE", 0)
     if limit < needs:
-        node = network._model.nodes[0].name
+        text = _words.NO_IMPLEMENTATION.format(node=network._model.nodes[0].name)
         raise BuildFailed(
-            (
-                Severity.WARNING,
-                f"Tactic Device request: {needs >> 20}MB Available: {limit >> 20}MB. Device memory is insufficient "
-                "to use tactic.",
-            ),
-            error(
-                10,
-                "Internal Error",
-                f"Could not find any implementation for node {node}.",
-                "optimizer.cpp::computeCosts::3728",
-            ),
+            (Severity.WARNING, _left_out(needs, limit)),
+            error(10, "Internal Error", text, "optimizer.cpp::computeCosts::3728"),
         )
+
+
+def _left_out(wanted, available):
+    return _words.TACTIC_LEFT_OUT.format(wanted=wanted >> 20, available=available >> 20)
 
 
 def _modes(network, config, logger):
     """(fp16, int8, calibrated): what the layers may use."""
     quantised = _precision.has_quantised_nodes(network._model)
     if network._strongly_typed:
-        return False, quantised, False
+        return False, quantised and _settings.has_fast_int8(), False
     fp16 = config._has("FP16")
     int8 = config._has("INT8")
     if fp16 and not _settings.has_fast_fp16():
-        logger.log(
-            Severity.WARNING,
-            "Half2 support requested on hardware without native FP16 support, performance will be negatively "
-            "affected.",
-        )
+        logger.log(Severity.WARNING, _words.SLOW_FP16)
     if quantised and not int8:
-        text = "Int8 precision has been set for a layer or layer output, but int8 is not configured in the builder"
-        raise BuildFailed(error(4, "Internal Error", text, "network.cpp::validate::2789"))
+        raise BuildFailed(error(4, "Internal Error", _words.INT8_NOT_ALLOWED, "network.cpp::validate::2789"))
     if not int8:
         return fp16, False, False
     if not _settings.has_fast_int8():
-        logger.log(
-            Severity.WARNING,
-            "Int8 support requested on hardware without native Int8 support, performance will be negatively affected.",
-        )
+        logger.log(Severity.WARNING, _words.SLOW_INT8)
     calibrated = calibrate(network, config, quantised, logger)
     return fp16, _settings.has_fast_int8(), calibrated
 
@@ -226,14 +192,8 @@ def _on_dla(config, layers, logger):
         raise BuildFailed(error(3, "API Usage Error", text, "builder.cpp"))
     refused = [layer.name for layer in layers if layer.kind in _settings.names("DLA_UNSUPPORTED")]
     if refused and not config._has("GPU_FALLBACK"):
-        text = (
-            f"Default DLA is enabled but layer {refused[0]} is not supported on DLA and falling back to GPU is not "
-            "enabled."
-        )
+        text = _words.DLA_REFUSES.format(layer=refused[0])
         raise BuildFailed(error(9, "Internal Error", text, "standardEngineBuilder.cpp"))
     for name in refused:
-        logger.log(
-            Severity.WARNING,
-            f"Default DLA is enabled but layer {name} is not supported on DLA, falling back to GPU.",
-        )
+        logger.log(Severity.WARNING, _words.DLA_FALLS_BACK.format(layer=name))
     return [layer.name for layer in layers if layer.name not in refused]

@@ -3,7 +3,7 @@
 
 import struct
 
-from tensorrt import _device
+from tensorrt import _device, _words
 from tensorrt._configuration import host_memory
 from tensorrt._failures import BuildFailed, error
 from tensorrt._generation import SHAPE
@@ -15,18 +15,10 @@ def calibrate(network, config, quantised, logger):
     calibrator = config._int8_calibrator
     if quantised:
         if calibrator is not None:
-            logger.log(
-                Severity.WARNING,
-                "Calibrator won't be used in explicit precision mode. Use quantization aware training to generate "
-                "network with Quantize/Dequantize nodes.",
-            )
+            logger.log(Severity.WARNING, _words.CALIBRATOR_IGNORED)
         return False
     if calibrator is None:
-        logger.log(
-            Severity.WARNING,
-            "Calibrator is not being used. Users must provide dynamic range for all tensors that are not Int32 or "
-            "Bool.",
-        )
+        logger.log(Severity.WARNING, _words.NO_CALIBRATOR)
         return False
     shapes = _calibration_shapes(network, config, logger)
     title = f"TRT-{_version_number()}-{calibrator._title}"
@@ -39,14 +31,7 @@ def calibrate(network, config, quantised, logger):
         logger.log(Severity.WARNING, "Calibration cache of another version or calibrator is not used")
     ranges = _ranges(network, calibrator, shapes)
     if not ranges:
-        raise BuildFailed(
-            error(
-                1,
-                "Internal Error",
-                "Calibration failure occurred with no scaling factors detected.",
-                "calibrator.cpp",
-            )
-        )
+        raise BuildFailed(error(1, "Internal Error", _words.NOTHING_CALIBRATED, "calibrator.cpp"))
     written = "\n".join([title, *(f"{name}: {_hex(amax / 127)}" for name, amax in ranges.items())]) + "\n"
     calibrator.write_calibration_cache(host_memory(written.encode()))
     return True
@@ -55,10 +40,7 @@ def calibrate(network, config, quantised, logger):
 def _calibration_shapes(network, config, logger):
     profile = config._calibration_profile
     if profile is None and config._profiles:
-        logger.log(
-            Severity.WARNING,
-            "Calibration Profile is not defined. Running calibration with Profile 0",
-        )
+        logger.log(Severity.WARNING, _words.CALIBRATION_PROFILE)
         profile = config._profiles[0]
     return {
         tensor.name: tuple(profile._shapes[tensor.name][1])
@@ -97,5 +79,3 @@ def _hex(value):
 def _version_number():
     major, minor, patch = SHAPE.numbers[:3]
     return f"{major}{minor}{patch:02d}" if major < 10 else f"{major}{minor:02d}{patch:02d}"
-
-

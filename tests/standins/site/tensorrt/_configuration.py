@@ -39,12 +39,16 @@ class IOptimizationProfile(Bound):
 
     def __init__(self):
         self._shapes = {}
+        self._valid = True
 
     def set_shape(self, input, min, opt, max):  # noqa: A002 - the real names
-        """Shapes of an input: smallest, usual, largest. ValueError where they are out of order."""
+        """Smallest, usual and largest shape of an input; out of order they are a RuntimeError before 10."""
         shapes = [tuple(min), tuple(opt), tuple(max)]
-        if not all(a <= b <= c for a, b, c in zip(*shapes)) or len({len(shape) for shape in shapes}) != 1:
-            raise ValueError("Shape provided for max is inconsistent with other shapes.")
+        same_rank = len({len(shape) for shape in shapes}) == 1
+        if not same_rank or not all(low <= usual <= high for low, usual, high in zip(*shapes)):
+            if not since(10):
+                raise RuntimeError("Shape provided for max is inconsistent with other shapes.")
+            self._valid = False
         self._shapes[input] = shapes
 
     def get_shape(self, input):  # noqa: A002 - the real name
@@ -52,7 +56,7 @@ class IOptimizationProfile(Bound):
         return [Dims(shape) for shape in self._shapes.get(input, [])]
 
     def __bool__(self):
-        return bool(self._shapes)
+        return self._valid
 
 
 class ITimingCache(Bound):
@@ -127,6 +131,8 @@ class IBuilderConfig(Bound):
         """At most so many bytes for a pool."""
         expect(pool, MemoryPoolType, "set_memory_pool_limit")
         expect(pool_size, int, "set_memory_pool_limit")
+        if pool_size < 0:
+            raise TypeError("set_memory_pool_limit(): incompatible function arguments: pool_size is below 0")
         if pool == MemoryPoolType.WORKSPACE:
             self._workspace = pool_size
 
@@ -136,8 +142,10 @@ class IBuilderConfig(Bound):
         return self._workspace if pool == MemoryPoolType.WORKSPACE else 0
 
     def add_optimization_profile(self, profile):
-        """Its index."""
+        """Its index; -1 where its shapes are out of order."""
         expect(profile, IOptimizationProfile, "add_optimization_profile")
+        if not profile:
+            return -1
         self._profiles.append(profile)
         return len(self._profiles) - 1
 
@@ -188,5 +196,3 @@ class IBuilderConfig(Bound):
     def _has(self, name):
         member = BuilderFlag.__members__.get(name)
         return member is not None and self.get_flag(member)
-
-

@@ -1,6 +1,6 @@
 """A build that fails, and the words it fails in."""
 
-from tensorrt import _settings
+from tensorrt import _settings, _words
 from tensorrt._generation import since
 from tensorrt._logging import Severity
 
@@ -22,15 +22,15 @@ def error(number, kind, text, place):
     return f"{number}: [{place}] Error Code {number}: {kind} ({text})"
 
 
+def out_of_memory(size):
+    """The error of an allocation on the device that failed."""
+    text = f"Requested size was {size} bytes." if since(10) else "no further information"
+    return error(2, "OutOfMemory", text, "virtualMemoryBuffer.cpp::resizePhysical::145")
+
+
 def refuse_without_cuda(logger):
-    """What the constructors of Builder and Runtime do where CUDA does not work (TypeError seen with 8.6.1)."""
+    """Constructors of Builder and Runtime where CUDA does not work; the TypeError was seen with 8.6.1."""
     code = _settings.number("CUDA_ERROR")
     if code:
-        logger.log(
-            Severity.ERROR,
-            f"6: CUDA initialization failure with error: {code}. Please check your CUDA installation: "
-            "http://docs.nvidia.com/cuda/cuda-installation-guide-linux/index.html",
-        )
+        logger.log(Severity.ERROR, "6: " + _words.NO_CUDA.format(code=code))
         raise TypeError("pybind11::init(): factory function returned nullptr")
-
-

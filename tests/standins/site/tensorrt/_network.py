@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tensorrt import _onnx, _settings
+from tensorrt import _onnx, _settings, _words
 from tensorrt._bound import Bound, attribute, enumeration, expect
 from tensorrt._generation import SHAPE, since
 from tensorrt._logging import ILogger, Severity
@@ -19,8 +19,8 @@ DataType.itemsize = property(
 #: ONNX's numbers of element types -> TensorRT's names.
 _TYPES = {1: "FLOAT", 2: "UINT8", 3: "INT8", 6: "INT32", 7: "INT64", 9: "BOOL", 10: "HALF"}
 
-#: The highest opset each generation's parser was made for. The real parser only warns above it and fails where an
-#: operator has changed; the stand-in refuses at once, so that a test sees a wrong choice of opset.
+#: The highest opset each generation's parser was made for. The real parser takes any and fails at an operator
+#: that has changed; the stand-in refuses at once, so that a test sees a wrong choice of opset.
 MAX_OPSET = 13 if not since(8, 4) else 17 if not since(10) else 20 if not since(11) else 24
 
 
@@ -150,9 +150,10 @@ class INetworkDefinition(Bound):
 class ParserError(Bound):
     """Why a node, or the whole file, was refused."""
 
-    def __init__(self, code, desc, node=-1, name="", operator="", func="parse"):
-        self._code, self._desc, self._node, self._func = code, desc, node, func
-        self._name, self._operator = name, operator
+    def __init__(self, code, desc, func, position=-1, node=None):
+        self._code, self._desc, self._func, self._node = code, desc, func, position
+        self._name, self._operator = (node.name, node.op) if node else ("", "")
+        self._output = node.outputs[0] if node and node.outputs else ""
 
     def code(self):
         """What kind of fault."""
@@ -221,12 +222,15 @@ class OnnxParser(Bound):
             read = _onnx.read(data)
         except _onnx.NotOnnx:
             return self._refuse(ParserError(ErrorCode.MODEL_DESERIALIZE_FAILED, _NOT_ONNX, func=_DESERIALIZE))
-        fault = self._fault(read)
+        fault = self._bad_ends(read)
+        if fault is None:
+            # As in the real one the inputs are there even where a node is refused.
+            self._network._inputs = [self._tensor(value) for value in read.inputs]
+            fault = self._bad_node(read)
         if fault is not None:
             return self._refuse(fault)
         network = self._network
         network._model, network._data = read, data
-        network._inputs = [self._tensor(value) for value in read.inputs]
         network._outputs = [self._tensor(value) for value in read.outputs]
         network._layers = [ILayer(node) for node in read.nodes if node.op != "Constant"]
         return True
@@ -243,12 +247,15 @@ class OnnxParser(Bound):
         """Whether it knows an operator."""
         return op_name not in _settings.names("UNSUPPORTED")
 
-    def _fault(self, model):
+    def _bad_ends(self, model):
         if not self._network._explicit_batch:
-            return ParserError(ErrorCode.INVALID_VALUE, _IMPLICIT_BATCH, func="importModel")
+            return ParserError(ErrorCode.INVALID_VALUE, _words.IMPLICIT_BATCH, func="importModel")
         for value in (*model.inputs, *model.outputs):
-            if _TYPES.get(value.dtype) is None or not _known_type(_TYPES[value.dtype]):
-                return ParserError(ErrorCode.UNSUPPORTED_NODE, _BAD_TYPE, func="importInput")
+            if not _known_type(_TYPES.get(value.dtype)):
+                return ParserError(ErrorCode.UNSUPPORTED_NODE, _words.BAD_TYPE, func="importInput")
+        return None
+
+    def _bad_node(self, model):
         refused = _settings.names("UNSUPPORTED")
         for position, node in enumerate(model.nodes):
             if node.op in refused or model.opset > MAX_OPSET:
@@ -258,10 +265,8 @@ class OnnxParser(Bound):
     def _refuse(self, error):
         self._errors.append(error)
         if error.node() >= 0:
-            self._logger.log(
-                Severity.ERROR,
-                f'ModelImporter.cpp:773: While parsing node number {error.node()} [{error._operator} -> "..."]:',
-            )
+            text = _words.AT_NODE.format(position=error.node(), op=error._operator, output=error._output)
+            self._logger.log(Severity.ERROR, text)
         self._logger.log(Severity.ERROR, repr(error))
         return False
 
@@ -269,7 +274,7 @@ class OnnxParser(Bound):
         name = _TYPES[value.dtype]
         if name == "INT64" and "INT64" not in DataType.__members__:
             name = "INT32"
-            self._logger.log(Severity.WARNING, _INT64)
+            self._logger.log(Severity.WARNING, _words.INT64)
         return ITensor(value.name, DataType.__members__[name], value.shape or [])
 
 
@@ -280,33 +285,14 @@ def _known_type(name):
 def _unsupported(position, node):
     """As the parser of this generation says it: 10 and 11 check nodes first (seen with TensorRT-RTX 1.7)."""
     if since(10):
-        func, code = "checkFallbackPluginImporter", ErrorCode.INVALID_NODE
-        desc = 'creator && "Plugin not found, are the plugin name, version, and namespace correct?"'
+        found = ErrorCode.INVALID_NODE, _words.NO_PLUGIN, "checkFallbackPluginImporter"
     elif since(8, 2):
-        func, code = "importFallbackPluginImporter", ErrorCode.UNSUPPORTED_NODE
-        desc = 'Assertion failed: creator && "Plugin not found, are the plugin name, version, and namespace correct?"'
+        text = "Assertion failed: " + _words.NO_PLUGIN
+        found = ErrorCode.UNSUPPORTED_NODE, text, "importFallbackPluginImporter"
     else:
-        func, code = "importModel", ErrorCode.UNSUPPORTED_NODE
-        desc = f"No importer registered for op: {node.op}"
-    return ParserError(code, desc, position, node.name, node.op, func)
+        found = ErrorCode.UNSUPPORTED_NODE, _words.NO_IMPORTER.format(op=node.op), "importModel"
+    return ParserError(*found, position=position, node=node)
 
 
 _DESERIALIZE = "deserializeOnnxModel" if since(10) else "deserialize_onnx_model"
-_NOT_ONNX = (
-    "Assertion failed: model->ParseFromCodedStream(&codedInput): Failed to parse the ONNX model."
-    if since(10)
-    else 'Assertion failed: onnx_model->ParseFromCodedStream(&coded_input) && "Failed to parse the ONNX model."'
-)
-_IMPLICIT_BATCH = (
-    'Assertion failed: !_importer_ctx.network()->hasImplicitBatchDimension() && "This version of the ONNX parser '
-    "only supports TensorRT INetworkDefinitions with an explicit batch dimension. Please ensure the network was "
-    'created using the EXPLICIT_BATCH NetworkDefinitionCreationFlag."'
-)
-_BAD_TYPE = (
-    "Assertion failed: convertDtype(onnxDtype.elem_type(), &trtDtype) && "
-    '"Failed to convert ONNX date type to TensorRT data type."'
-)
-_INT64 = (
-    "onnx2trt_utils.cpp:366: Your ONNX model has been generated with INT64 weights, while TensorRT does not "
-    "natively support INT64. Attempting to cast down to INT32."
-)
+_NOT_ONNX = _words.NOT_ONNX if since(10) else _words.NOT_ONNX_8

@@ -129,13 +129,13 @@ def _packed(data):
 
 def _message(value):
     if not isinstance(value, bytes):
-        raise ValueError("a number where a message belongs")
+        raise ValueError("a number where a message belongs")  # noqa: TRY004 - of the file
     return value
 
 
 def _integer(value):
     if not isinstance(value, int):
-        raise ValueError("a message where a number belongs")
+        raise ValueError("a message where a number belongs")  # noqa: TRY004 - of the file
     return value
 
 

@@ -23,7 +23,7 @@ _HALF = 10
 
 
 def layers(model, fp16, int8, calibrated):
-    """Layers in order. `fp16` and `int8`: the builder may use them; `calibrated`: it has ranges of all tensors."""
+    """Layers in order. The builder may use `fp16`, `int8`; `calibrated`: it has ranges of all tensors."""
     kept = _settings.names("KEEPS_FP32")
     types = _types(model)
     quantised = {node.outputs[0] for node in model.nodes if node.op == "DequantizeLinear"}

@@ -26,7 +26,7 @@ def compute_capability():
 
 
 def has_fast_fp16():
-    """CUDA C++ Programming Guide, throughput of arithmetic instructions: 6.1 alone is slower at it than fp32."""
+    """By the throughput of arithmetic instructions (CUDA C++ Programming Guide); 6.1 is slow at it."""
     capability = compute_capability()
     return capability in ((5, 3), (6, 0), (6, 2)) or capability >= (7, 0)
 

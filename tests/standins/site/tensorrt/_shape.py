@@ -1,8 +1,7 @@
 """Which names each generation of TensorRT's Python API has.
 
-Four generations are read from captures of the real binding wheels. For 8.0, 8.2 and 8.5 no wheel can be had; they
-are 8.6.1 less what came later. What came later is in the open-source bindings of NVIDIA/TensorRT
-(python/src/infer/pyCore.cpp as of 8.2 and as of 8.5) and, for 8.0, in the tables of the API by version.
+Four generations are read from captures of the real binding wheels. For 8.0, 8.2 and 8.5 no wheel can be had;
+they are 8.6.1 less what came later. tests/captures/tensorrt-api/README.md says how that is known.
 """
 
 import json
@@ -85,7 +84,7 @@ NEW_IN_8_5 = {
         "get_preview_feature",
     ],
     "ICudaEngine": _TENSORS_OF_AN_ENGINE,
-    "IExecutionContext": _TENSORS_OF_A_CONTEXT + ["persistent_cache_limit", "nvtx_verbosity"],
+    "IExecutionContext": [*_TENSORS_OF_A_CONTEXT, "persistent_cache_limit", "nvtx_verbosity"],
     "Runtime": ["max_threads"],
     "BuilderFlag": ["DIRECT_IO", "REJECT_EMPTY_ALGORITHMS", "ENABLE_TACTIC_HEURISTIC"],
     "TacticSource": ["EDGE_MASK_CONVOLUTIONS", "JIT_CONVOLUTIONS"],
@@ -110,7 +109,7 @@ NOT_YET = {
 
 
 class Shape:
-    """Names of one generation: `classes` name -> attribute -> signatures or "property", `enums`, `functions`."""
+    """Names of one generation: `classes`, attribute by attribute, `enums`, `functions`."""
 
     def __init__(self, version):
         if version not in CAPTURES:

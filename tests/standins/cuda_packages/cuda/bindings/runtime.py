@@ -1,4 +1,5 @@
 """The part of cuda.bindings.runtime that the agent may use: each call answers (cudaError_t, values ...)."""
+# ruff: noqa: N801, N802, N803, N815 - the real names
 
 import ctypes
 import enum
@@ -11,7 +12,7 @@ _library = ctypes.CDLL(os.environ["STANDIN_LIBCUDART"])
 _library.cudaGetErrorString.restype = ctypes.c_char_p
 
 
-class cudaError_t(enum.IntEnum):  # noqa: N801 - the real name
+class cudaError_t(enum.IntEnum):
     """Numbers of driver_types.h."""
 
     cudaSuccess = 0
@@ -24,14 +25,14 @@ class cudaError_t(enum.IntEnum):  # noqa: N801 - the real name
     cudaErrorUnknown = 999
 
 
-class cudaMemcpyKind(enum.IntEnum):  # noqa: N801 - the real name
+class cudaMemcpyKind(enum.IntEnum):
     """Directions."""
 
     cudaMemcpyHostToDevice = 1
     cudaMemcpyDeviceToHost = 2
 
 
-class cudaDeviceAttr(enum.IntEnum):  # noqa: N801 - the real name
+class cudaDeviceAttr(enum.IntEnum):
     """Attributes."""
 
     cudaDevAttrComputeCapabilityMajor = 75
@@ -48,7 +49,7 @@ class _Handle:
         return self._value
 
 
-class cudaDeviceProp:  # noqa: N801 - the real name
+class cudaDeviceProp:
     """Of which the name alone."""
 
     name = b""
@@ -75,25 +76,25 @@ def _made(function, wrap, *arguments):
     return _given(status, wrap(made.value or 0))
 
 
-def cudaGetDeviceCount():  # noqa: N802
+def cudaGetDeviceCount():
     return _number(_library.cudaGetDeviceCount)
 
 
-def cudaSetDevice(device):  # noqa: N802
+def cudaSetDevice(device):
     return _given(_library.cudaSetDevice(device))
 
 
-def cudaRuntimeGetVersion():  # noqa: N802
+def cudaRuntimeGetVersion():
     return _number(_library.cudaRuntimeGetVersion)
 
 
-def cudaDeviceGetAttribute(attr, device):  # noqa: N802
+def cudaDeviceGetAttribute(attr, device):
     found = ctypes.c_int()
     status = _library.cudaDeviceGetAttribute(ctypes.byref(found), int(attr), device)
     return _given(status, found.value)
 
 
-def cudaGetDeviceProperties(device):  # noqa: N802
+def cudaGetDeviceProperties(device):
     text = ctypes.create_string_buffer(8192)
     status = _library.cudaGetDeviceProperties(text, device)
     properties = cudaDeviceProp()
@@ -101,66 +102,66 @@ def cudaGetDeviceProperties(device):  # noqa: N802
     return _given(status, properties)
 
 
-def cudaMemGetInfo():  # noqa: N802
+def cudaMemGetInfo():
     free, total = ctypes.c_size_t(), ctypes.c_size_t()
     status = _library.cudaMemGetInfo(ctypes.byref(free), ctypes.byref(total))
     return _given(status, free.value, total.value)
 
 
-def cudaMalloc(size):  # noqa: N802
+def cudaMalloc(size):
     return _made(_library.cudaMalloc, int, ctypes.c_size_t(size))
 
 
-def cudaFree(devPtr):  # noqa: N802, N803
+def cudaFree(devPtr):
     return _given(_library.cudaFree(_void(devPtr)))
 
 
-def cudaHostAlloc(size, flags):  # noqa: N802
+def cudaHostAlloc(size, flags):
     return _made(_library.cudaHostAlloc, int, ctypes.c_size_t(size), flags)
 
 
-def cudaFreeHost(ptr):  # noqa: N802
+def cudaFreeHost(ptr):
     return _given(_library.cudaFreeHost(_void(ptr)))
 
 
-def cudaStreamCreateWithFlags(flags):  # noqa: N802
+def cudaStreamCreateWithFlags(flags):
     return _made(_library.cudaStreamCreateWithFlags, _Handle, flags)
 
 
-def cudaStreamDestroy(stream):  # noqa: N802
+def cudaStreamDestroy(stream):
     return _given(_library.cudaStreamDestroy(_void(stream)))
 
 
-def cudaStreamSynchronize(stream):  # noqa: N802
+def cudaStreamSynchronize(stream):
     return _given(_library.cudaStreamSynchronize(_void(stream)))
 
 
-def cudaEventCreateWithFlags(flags):  # noqa: N802
+def cudaEventCreateWithFlags(flags):
     return _made(_library.cudaEventCreateWithFlags, _Handle, flags)
 
 
-def cudaEventDestroy(event):  # noqa: N802
+def cudaEventDestroy(event):
     return _given(_library.cudaEventDestroy(_void(event)))
 
 
-def cudaEventRecord(event, stream):  # noqa: N802
+def cudaEventRecord(event, stream):
     return _given(_library.cudaEventRecord(_void(event), _void(stream)))
 
 
-def cudaEventElapsedTime(start, end):  # noqa: N802
+def cudaEventElapsedTime(start, end):
     found = ctypes.c_float()
     status = _library.cudaEventElapsedTime(ctypes.byref(found), _void(start), _void(end))
     return _given(status, found.value)
 
 
-def cudaMemcpyAsync(dst, src, count, kind, stream):  # noqa: N802
+def cudaMemcpyAsync(dst, src, count, kind, stream):
     size = ctypes.c_size_t(count)
     return _given(_library.cudaMemcpyAsync(_void(dst), _void(src), size, int(kind), _void(stream)))
 
 
-def cudaGetLastError():  # noqa: N802
+def cudaGetLastError():
     return _given(_library.cudaGetLastError())
 
 
-def cudaGetErrorString(error):  # noqa: N802
+def cudaGetErrorString(error):
     return cudaError_t.cudaSuccess, _library.cudaGetErrorString(int(error))
