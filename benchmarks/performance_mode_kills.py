@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Kills agents in performance mode and counts the boards that are not as they were before.
 
-First at every line of the performance mode that is executed, in this Python (tests/device_agents/performance/
-kill_points.py; some minutes). Then real jobs through the real agent archive on stand-in boards, with the oldest
-Python that is here, killed at drawn times: the supervisor, its whole process group, its guard, both at once, or
-the supervisor and a moment later its guard, in the midst of putting back. Then `restore` is asked once, as the
-next contact would, and governor, clocks and power mode are compared with what they were.
+First at every line of the performance mode that is executed, in this Python, some minutes
+(tests/device_agents/performance/kill_points.py). Then real jobs through the real agent archive on stand-in
+boards, with the oldest Python that is here, killed at drawn times: the supervisor, its process group, its
+guard, both at once, or the supervisor and a moment later its guard, in the midst of it. Then `restore`
+is asked once, as the next contact would, and governor, clocks and power mode are compared with before.
 
     python benchmarks/performance_mode_kills.py [--kills 240] [--seed 1] [--no-lines]
 """
@@ -25,12 +25,12 @@ from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tests.device_agents.board_trees import agent_python
 from tests.device_agents.performance.archive import Victim, kill
 
+ROOT = Path(__file__).resolve().parents[1]
 BOARDS = ("raspberry-pi", "jetson")
 LINES = ("supervisor", "guard", "both", "guard-restoring", "contact-restoring")
 DRAWN = ("supervisor", "group", "guard", "both", "supervisor, then guard")

@@ -19,7 +19,7 @@ class LinuxFiles:
         """Content of a file, without the NULs and blanks around it."""
         try:
             with open(self.path(path), "rb") as file:
-                content = file.read(1 << 16)
+                content: Optional[bytes] = file.read(1 << 16)
         except OSError:  # a gated thermal zone answers EINVAL; that is as good as absent
             return None
         if content is None:  # or EAGAIN, which Python takes for a file that would block
