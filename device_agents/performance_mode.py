@@ -43,7 +43,7 @@ class PerformanceMode:
         try:
             self._raise(problems)
         except OSError as error:
-            problems.append("{}: {}; nothing more was changed".format(error.filename, error.strerror))
+            problems.append("{}; nothing more was changed".format(restoring.words_of(error)))
         after = restoring.describe(self._host)
         return PerformanceModeSet(time.time(), self._mode, not problems, before, after, problems)
 
@@ -149,9 +149,5 @@ def restore_leftovers(workspace: Workspace, host: Host) -> Optional[PerformanceM
 
     Nor where the job that changed it lives. One stat where there is no lease. Never raises.
     """
-    try:
-        restored = restoring.restore_orphan(workspace, host, owner_patience_s=0.0)
-    except OSError as error:
-        problem = "{}: {}".format(error.filename, error.strerror)
-        return PerformanceModeRestored(time.time(), False, {}, [problem])
+    restored = restoring.restore_orphan(workspace, host, owner_patience_s=0.0)
     return None if restored is None else restored.told

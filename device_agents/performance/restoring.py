@@ -45,25 +45,29 @@ def restore_orphan(workspace: Workspace, host: Host, owner_patience_s: float) ->
     """Put back what a dead agent's lease names; None where there is no lease or its owner lives."""
     if not lease.is_open(workspace):
         return None
-    with _one_at_a_time(workspace) as mine:
-        if not mine or not lease.is_open(workspace):
-            return None
-        owner = take_ownership(workspace, owner_patience_s)
-        if owner is None:
-            return None
-        try:
-            return _restore(workspace, for_changes(host, workspace))
-        finally:
-            owner.close()
+    try:
+        with _one_at_a_time(workspace) as mine:
+            if not mine or not lease.is_open(workspace):
+                return None
+            owner = take_ownership(workspace, owner_patience_s)
+            if owner is None:
+                return None
+            with owner:
+                return _restore(workspace, for_changes(host, workspace))
+    except OSError as error:
+        return _told(host, [words_of(error)], pending=True)
 
 
 def restore_own(workspace: Workspace, host: Host) -> Restored:
     """Put back what the lease of this very process names."""
-    with _one_at_a_time(workspace) as mine:
-        if not mine:
-            message = "another process is at work on the board and does not end; it stays raised"
-            return _told(host, [message], pending=True)
-        return _restore(workspace, for_changes(host, workspace))
+    try:
+        with _one_at_a_time(workspace) as mine:
+            if not mine:
+                message = "another process is at work on the board and does not end; it stays raised"
+                return _told(host, [message], pending=True)
+            return _restore(workspace, for_changes(host, workspace))
+    except OSError as error:
+        return _told(host, [words_of(error)], pending=True)
 
 
 def describe(host: Host) -> Dict[str, str]:
@@ -84,6 +88,11 @@ def describe(host: Host) -> Dict[str, str]:
         name = cpufreq.short_name(folder) if "cpufreq" in path else "gpu " + os.path.basename(folder)
         found[name] = "{} to {} MHz".format(_mhz(low, per_mhz), _mhz(high, per_mhz))
     return found
+
+
+def words_of(error: OSError) -> str:
+    """What went wrong with which file, for people."""
+    return "{}: {}".format(error.filename, error.strerror) if error.filename else str(error)
 
 
 def _one_at_a_time(workspace: Workspace) -> ContextManager[bool]:
@@ -107,8 +116,6 @@ def _restore(workspace: Workspace, host: Host) -> Restored:
     except LeaseError as error:
         advice = "set governor and power mode by hand, then remove that file"
         return _told(host, ["what a job changed cannot be read: {}; {}".format(error, advice)], pending=True)
-    except OSError as error:
-        return _told(host, ["{}: {}".format(error.filename, error.strerror)], pending=True)
 
 
 class _Restoring:

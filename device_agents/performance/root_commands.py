@@ -11,6 +11,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import tempfile
 from typing import BinaryIO, List, Optional
 
 from device_agents.boards.commands import NOT_FOUND, TIMED_OUT, TIMEOUT_S, Commands, Finished
@@ -61,28 +62,27 @@ class RootCommands(Commands):
 
 
 def _run(command: List[str], stdin: BinaryIO, timeout_s: float) -> Finished:
-    process = subprocess.Popen(
-        command,
-        stdin=stdin,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-        env=dict(os.environ, LC_ALL="C", LANG="C"),  # its words are parsed
-    )
-    try:
-        out, err = process.communicate(timeout=timeout_s)
-    except subprocess.TimeoutExpired:
-        # What runs as root is not ours to kill; it keeps its lock, and whoever restores waits for it.
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
-        message = "{}: no answer within {:g} s".format(os.path.basename(command[0]), timeout_s)
-        return Finished(TIMED_OUT, "", message)
-    finally:
-        for pipe in (process.stdout, process.stderr):
-            if pipe is not None:
-                pipe.close()
-    return Finished(process.returncode, _text(out), _text(err))
+    """What it says goes into files: a pipe would break with this process, and the command of that."""
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        process = subprocess.Popen(
+            command,
+            stdin=stdin,
+            stdout=out,
+            stderr=err,
+            start_new_session=True,
+            env=dict(os.environ, LC_ALL="C", LANG="C"),  # its words are parsed
+        )
+        try:
+            status = process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            # What runs as root is not ours to kill; it keeps its lock, and whoever restores waits for it.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+            message = "{}: no answer within {:g} s".format(os.path.basename(command[0]), timeout_s)
+            return Finished(TIMED_OUT, "", message)
+        return Finished(status, _text(out), _text(err))
 
 
-def _text(output: bytes) -> str:
-    return output[: 1 << 16].decode("utf-8", "replace")
+def _text(output: BinaryIO) -> str:
+    output.seek(0)
+    return output.read(1 << 16).decode("utf-8", "replace")

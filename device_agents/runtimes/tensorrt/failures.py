@@ -59,11 +59,17 @@ def _problem(error: Any) -> ParserProblem:
 def not_parsed(version: str, path: str, problems: Sequence[ParserProblem], log: LogBook) -> BuildFailed:
     """The parser refused a model."""
     reason = _reason_of(problems, log)
-    said = [str(problem) for problem in problems[:_MOST_REASONS]] or _worst(log)
+    named = [_with_operator(problem, log) for problem in problems[:_MOST_REASONS]]
+    said = [str(problem) for problem in named] or _worst(log)
     if log.unknown_operators:
         said.insert(0, "it does not know {}".format(", ".join(log.unknown_operators)))
     message = "TensorRT {}: its parser does not take {}: {}"
     return BuildFailed(reason, message.format(version, os.path.basename(path), "; ".join(said)))
+
+
+def _with_operator(problem: ParserProblem, log: LogBook) -> ParserProblem:
+    """Up to TensorRT 8.6 only the log tells which operator a node is."""
+    return problem._replace(operator=problem.operator or log.operator_of_node.get(problem.node, ""))
 
 
 def not_built(version: str, workspace_bytes: int, log: LogBook) -> BuildFailed:

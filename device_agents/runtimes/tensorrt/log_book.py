@@ -26,6 +26,8 @@ _NO_IMPLEMENTATION = "Could not find any implementation for node"
 
 #: What the parsers up to TensorRT 8.6 say only here; their errors name no operator.
 _NO_IMPORTER = re.compile(r"No importer registered for op: ?(\w+)|could not find plugin:? ?(\w+)", re.I)
+#: 'While parsing node number 11 [ReduceMean -> "scores"]:' (8.0 on).
+_AT_NODE = re.compile(r"While parsing node number (\d+) \[(\w+) ->")
 #: A plugin that took the operator over after all.
 _PLUGIN_MADE = re.compile(r"Successfully created plugin:? ?(\w+)", re.I)
 
@@ -47,6 +49,8 @@ class LogBook:
         self.warnings: List[str] = []
         #: Operators nobody knows.
         self.unknown_operators: List[str] = []
+        #: The operator of each node the parser stumbled over.
+        self.operator_of_node: Dict[int, str] = {}
         self._any_lack = False
         self._skipped = 0
         self._too_large = 0
@@ -68,6 +72,9 @@ class LogBook:
 
     def on_error(self, text: str) -> None:
         """A line of severity ERROR or INTERNAL_ERROR."""
+        at_node = _AT_NODE.search(text)
+        if at_node:
+            self.operator_of_node[int(at_node.group(1))] = at_node.group(2)
         self._keep(self.errors, text)
         self._look(text)
 

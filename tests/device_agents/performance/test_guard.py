@@ -33,6 +33,18 @@ NARROW = f"""\
 /usr/bin/tee {boards.POLICIES}/policy[0-9]/scaling_max_freq"""
 
 
+#: An nvpmodel that takes its time to raise, and none to put back.
+_SLOW_RAISE = """\
+#!/bin/sh
+cd "$EDGEBENCH_BOARD_ROOT"
+[ "$*" = "-m 0" ] || exec usr/sbin/nvpmodel-at-once "$@"
+: >stand-in-begun
+sleep 1
+usr/sbin/nvpmodel-at-once "$@"
+: >stand-in-ended
+"""
+
+
 @pytest.fixture
 def victim(tmp_path: Path) -> Iterator[Callable[[str], Victim]]:
     """Call it with a kind of board: a job can be submitted there. On the oldest Python that is here."""
@@ -134,8 +146,7 @@ def test_a_command_that_outlives_its_agent_is_waited_for(victim: Callable[[str],
     jetson = victim("jetson")
     tool = jetson.root / "usr/sbin/nvpmodel"
     tool.rename(tool.with_name("nvpmodel-at-once"))
-    slow = '[ "$1" = -q ] || { : >"$EDGEBENCH_BOARD_ROOT/stand-in-begun"; sleep 1; }\n'
-    tool.write_text(f'#!/bin/sh\n{slow}exec "$EDGEBENCH_BOARD_ROOT/usr/sbin/nvpmodel-at-once" "$@"\n')
+    tool.write_text(_SLOW_RAISE)
     tool.chmod(0o755)
     jetson.submit()
     assert wait_until((jetson.root / "stand-in-begun").exists, 30.0)
@@ -143,6 +154,7 @@ def test_a_command_that_outlives_its_agent_is_waited_for(victim: Callable[[str],
         kill(pid)
     assert boards.read(jetson.root, STATUS).startswith("pmode:0001")  # it is still at work
     assert jetson.restore().restored is True
+    assert wait_until((jetson.root / "stand-in-ended").exists)
     assert jetson.changed() == {}
 
 

@@ -158,3 +158,15 @@ def test_gpu_memory_of_the_builder_is_read_from_its_own_lines() -> None:
 def test_a_build_of_a_hundred_thousand_lines_leaves_forty_of_each_kind() -> None:
     log = book(warnings=[f"warning {i}" for i in range(100)], errors=[f"error {i}" for i in range(100)])
     assert (len(log.warnings), len(log.errors), log.errors[0]) == (40, 40, "error 0")
+
+
+def test_up_to_8_6_the_log_names_the_operator_of_a_node() -> None:
+    log = LogBook()
+    log.on_error('ModelImporter.cpp:773: While parsing node number 11 [ReduceMean -> "scores"]:')
+    problem = ParserProblem("UNSUPPORTED_NODE", 11, "", "", "Plugin not found, are the plugin name correct?")
+    failed = not_parsed("8.2.1.8", "/jobs/1/model.onnx", [problem], log)
+    assert failed.reason == "unsupported_operator"
+    assert str(failed) == (
+        "TensorRT 8.2.1.8: its parser does not take model.onnx: "
+        "node 11 (ReduceMean): Plugin not found, are the plugin name correct?"
+    )
