@@ -192,7 +192,7 @@ class _JobOnBoard:
     # --- the engine -------------------------------------------------------------------------------
 
     def _build_engine(self) -> Ended:
-        """The engine, in as many tries as there are rungs of workspace; nothing where there are no engines."""
+        """The engine, in as many tries as there are rungs of workspace; nothing without engines."""
         runtime = RUNTIMES.get(self._job.runtime)
         if runtime is None or not runtime.builds_engines:
             return Ended()

@@ -18,7 +18,7 @@ class CpuTimes(NamedTuple):
 
 
 def sample(board: Board, phase: str) -> TelemetrySample:
-    """One reading of everything this board can tell; as little as tells it while a repetition is `running`."""
+    """One reading of what this board can tell, as cheap as it can be while a repetition is `running`."""
     state = board.sample(thorough=phase != "running")
     return TelemetrySample(time=time.time(), phase=phase, monotonic_s=time.monotonic(), **state._asdict())
 

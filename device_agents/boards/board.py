@@ -55,8 +55,8 @@ class Board:
     def sample(self, thorough: bool) -> BoardSample:
         """The state now.
 
-        Without `thorough` a repetition is running: files, what a process started in `start` says, and seldom a
-        command where files do not tell what matters.
+        Without `thorough` a repetition is running: files, what a process started in `start` says, and seldom
+        a command where files do not tell what matters.
         """
         raise NotImplementedError
 

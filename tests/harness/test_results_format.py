@@ -169,6 +169,7 @@ def test_what_is_written_is_read_again(full: dict[str, Any]) -> None:
     assert json.loads(json.dumps(to_json(results_from_json(full)))) == full
 
 
+@pytest.mark.processes
 def test_a_real_run_writes_the_same_keys(
     tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

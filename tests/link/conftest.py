@@ -79,7 +79,12 @@ def connect() -> Iterator[Connect]:
         transport.close()
 
 
-@pytest.fixture(params=["local", pytest.param("ssh", marks=pytest.mark.e2e)])
+@pytest.fixture(
+    params=[
+        pytest.param("local", marks=pytest.mark.processes),
+        pytest.param("ssh", marks=pytest.mark.e2e),
+    ]
+)
 def transport(request: pytest.FixtureRequest) -> Iterator[Transport]:
     """Each way to a board in turn."""
     if request.param == "local":

@@ -7,11 +7,14 @@ import stat
 import time
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.link.local import LocalTransport
 from harness.link.transport import run_command
+
+pytestmark = pytest.mark.processes
 
 _WORDS = st.text(st.characters(exclude_characters="\0", codec="utf-8"), max_size=20)
 
