@@ -341,7 +341,7 @@ _PRECISION_REASONS = frozenset({"calibration_required", "already_quantized", "pr
 def _without_runtime(item: PlannedCase, state: RuntimeStatus | None) -> Record:
     why = state.reason if state is not None and state.reason else "the agent does not know it"
     message = f"{item.case.device}: {item.case.runtime} does not work there: {why}"
-    remedy = f"install {item.case.runtime} in the Python that the inventory names for {item.case.device}"
+    remedy = f"`bench device check {item.case.device}` says what is missing and the command that mends it"
     error = RuntimeUnavailable(message, remedy)
     if item.runtime_asked:
         return failure_record(item.case, error)

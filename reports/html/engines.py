@@ -8,6 +8,10 @@ from reports.record import Case, CrossCheck, Engine, PerformanceMode, Record, Re
 from reports.units import ABSENT, duration, percent, plural, seconds, size
 
 
+#: Details of an engine that have a column, or are the case's own.
+_SHOWN_ELSEWHERE = frozenset({"workspace_mib", "precision"})
+
+
 @dataclass(frozen=True)
 class EngineRow:
     """The engine of a case."""
@@ -70,7 +74,11 @@ def _engine(record: Record, engine: Engine) -> EngineRow:
         workspace=ABSENT if engine.workspace_bytes is None else size(engine.workspace_bytes),
         layers=", ".join(f"{count} {name}" for name, count in engine.layer_precisions.items()) or ABSENT,
         tool=_tool(record.cross_check, record),
-        details=tuple(f"{name.replace('_', ' ')}: {value}" for name, value in engine.details.items()),
+        details=tuple(
+            f"{name.replace('_', ' ')}: {value}"
+            for name, value in engine.details.items()
+            if value and name not in _SHOWN_ELSEWHERE
+        ),
         warnings=(*notes, *engine.failed_attempts, *engine.warnings),
     )
 

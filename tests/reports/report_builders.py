@@ -191,7 +191,7 @@ def on_a_gpu(record: Record, layers: dict[str, int]) -> Record:
             peak_rss_bytes=1100 * MIB,
             layer_precisions=layers,
             skipped_tactics=2,
-            details={"flags": "FP16", "opset": "13"},
+            details={"flags": "FP16", "timing_cache": "new", "workspace_mib": "256", "dla_core": ""},
             failed_attempts=("with 1.0 GiB of workspace: out_of_memory: no implementation for node Conv_41",),
         ),
         cross_check=CrossCheck("trtexec", "v8201", "trtexec --loadEngine=engine.plan", 312, 25.1, 24.1),

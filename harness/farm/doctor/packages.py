@@ -64,10 +64,11 @@ def _numpy(patient: Patient, numpy: str) -> Finding:
             "echo OPENBLAS_CORETYPE=ARMV8 | sudo tee -a /etc/environment  # or this instead",
         )
     if jetpack in (4, 5) and version is not None and version >= (1, 24):
-        return problem(
+        return advice(
             "numpy",
-            f"{numpy}",
-            "TensorRT up to 8.5.2 says np.bool, which numpy 1.24 removed; its nptype() then fails.",
+            numpy,
+            "TensorRT up to 8.5.2 says np.bool, which numpy 1.24 removed: its nptype() fails in other programs "
+            "(edgebench does without it).",
             prescriptions.pip(patient, "install", "'numpy<1.24'"),
         )
     tflite = patient.runtimes.get("tflite")
