@@ -83,7 +83,7 @@ def _prove(_workspace: Workspace, arguments: List[str], out: BinaryIO) -> int:
 
 def _examine(workspace: Workspace, _arguments: List[str], out: BinaryIO) -> int:
     from device_agents.boards.host import this_host
-    from device_agents.examination import examine
+    from device_agents.doctor.examination import examine
 
     out.write(encode(examine(workspace, this_host())))
     return 0
@@ -182,7 +182,7 @@ def _link(blob: str, folder: str, name: str) -> None:
 
 def _start_supervisor(workspace: Workspace, job_id: str) -> None:
     """Detached: a session of its own and none of our streams, so the end of the SSH link cannot reach it."""
-    from device_agents.job import agent_command
+    from device_agents.own_command import agent_command
 
     folder = workspace.job(job_id)
     with open(os.path.join(folder, "supervisor.log"), "ab") as log, open(os.devnull, "r+b") as null:
@@ -222,7 +222,8 @@ def _worker(workspace: Workspace, arguments: List[str], out: BinaryIO) -> int:
 
 
 def _build(workspace: Workspace, arguments: List[str], out: BinaryIO) -> int:
-    from device_agents import engine_building, worker
+    from device_agents import worker
+    from device_agents.engines import building as engine_building
 
     worker.die_with_parent()
     return engine_building.run(workspace, _stored_job(workspace.job(arguments[0])), int(arguments[1]), out)
@@ -230,7 +231,7 @@ def _build(workspace: Workspace, arguments: List[str], out: BinaryIO) -> int:
 
 def _cross_check(workspace: Workspace, arguments: List[str], out: BinaryIO) -> int:
     from device_agents import worker
-    from device_agents.cross_check import run
+    from device_agents.engines.cross_check import run
 
     worker.die_with_parent()
     return run(workspace, _stored_job(workspace.job(arguments[0])), out)
@@ -239,12 +240,11 @@ def _cross_check(workspace: Workspace, arguments: List[str], out: BinaryIO) -> i
 def _restore(workspace: Workspace, _arguments: List[str], out: BinaryIO) -> int:
     """Put the board's clocks and power back if an agent died while they were raised."""
     from device_agents.boards.host import this_host
-    from device_agents.performance import lease
-    from device_agents.performance_mode import restore_leftovers
+    from device_agents.performance.mode import restore_leftovers
 
     restored = restore_leftovers(workspace, this_host())
     if restored is None:
-        raised = lease.is_open(workspace)
+        raised = workspace.is_raised()
         problems = ["a running job has raised them and will put them back at its end"] if raised else []
         restored = PerformanceModeRestored(time.time(), not raised, {}, problems)
     out.write(encode(restored))
@@ -253,12 +253,10 @@ def _restore(workspace: Workspace, _arguments: List[str], out: BinaryIO) -> int:
 
 def _restore_leftovers(workspace: Workspace) -> None:
     """As `restore`, in passing: whoever comes first after an agent died puts its board back."""
-    from device_agents.performance import lease
-
-    if not lease.is_open(workspace):
+    if not workspace.is_raised():
         return
     from device_agents.boards.host import this_host
-    from device_agents.performance_mode import restore_leftovers
+    from device_agents.performance.mode import restore_leftovers
 
     restored = restore_leftovers(workspace, this_host())
     if restored is not None:

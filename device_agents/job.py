@@ -6,17 +6,16 @@ Workers crash, hang or get killed without taking the job's journal along, and ea
 
 import os
 import signal
-import sys
 import time
-from typing import Any, BinaryIO, List, Optional, Tuple
+from typing import Any, BinaryIO, Optional, Tuple
 
 from device_agents import device_facts, telemetry
 from device_agents.boards.board import Board
 from device_agents.boards.host import this_host
 from device_agents.boards.table import this_board
-from device_agents.engine_building import RUNGS
+from device_agents.engines.job_engine import RUNGS
 from device_agents.journal import Journal
-from device_agents.performance_mode import PerformanceMode, restore_leftovers
+from device_agents.own_command import agent_command
 from device_agents.protocol import (
     BuildAttemptFailed,
     CooledDown,
@@ -70,19 +69,6 @@ _WORKER_EVENTS = (StageReached, RuntimeLoaded, SamplesTaken, OutputsSaved)
 
 class Cancelled(Exception):
     """The controller asked for the job's end, or the board shuts down."""
-
-
-def agent_command(*arguments: str) -> List[str]:
-    """How this agent starts itself, from its archive or from a checkout."""
-    package = os.path.dirname(os.path.abspath(__file__))
-    archive = os.path.dirname(package)
-    if os.path.isfile(archive):
-        return [sys.executable, archive] + list(arguments)
-    code = (
-        f"import sys; sys.path.insert(0, {archive!r}); "
-        "from device_agents.main import main; sys.exit(main(sys.argv[1:]))"
-    )
-    return [sys.executable, "-c", code] + list(arguments)
 
 
 def supervise(workspace: Workspace, job: Job) -> int:
@@ -161,18 +147,28 @@ class _JobOnBoard:
 
     def run(self) -> Tuple[str, Ended]:
         """Measure, and leave the board as it was, however that ends."""
-        leftovers = restore_leftovers(self._workspace, self._host)
-        if leftovers is not None:
-            self._journal.write(leftovers)
+        self._restore_leftovers()
         self._journal.write(JobStarted(time.time(), os.getpid(), device_facts.collect(self._board)))
         if self._job.performance_mode == "keep":
             return self._measure()
+        from device_agents.performance.mode import PerformanceMode
+
         mode = PerformanceMode(self._workspace, self._host, self._board, self._job.performance_mode)
         try:
             self._journal.write(mode.enter())
             return self._measure()
         finally:
             self._journal.write(mode.leave())
+
+    def _restore_leftovers(self) -> None:
+        """Put back what an agent that died with its guard left raised."""
+        if not self._workspace.is_raised():
+            return
+        from device_agents.performance.mode import restore_leftovers
+
+        restored = restore_leftovers(self._workspace, self._host)
+        if restored is not None:
+            self._journal.write(restored)
 
     def _measure(self) -> Tuple[str, Ended]:
         self._board.start()
@@ -194,7 +190,7 @@ class _JobOnBoard:
     def _build_engine(self) -> Ended:
         """The engine, in as many tries as there are rungs of workspace; nothing without engines."""
         runtime = RUNTIMES.get(self._job.runtime)
-        if runtime is None or not runtime.builds_engines:
+        if runtime is None or not runtime().builds_engines:
             return Ended()
         end = Ended()
         for rung in range(RUNGS):

@@ -15,7 +15,7 @@ from typing import Dict, List, Optional
 from device_agents import device_facts
 from device_agents.boards.host import this_host
 from device_agents.boards.table import this_board
-from device_agents.job import agent_command
+from device_agents.own_command import agent_command
 from device_agents.protocol import (
     PROTOCOL_VERSION,
     ProbeReply,
@@ -47,7 +47,7 @@ def probe(workspace: Workspace, names: List[str]) -> ProbeReply:
 
 def prove_here(name: str) -> RuntimeStatus:
     """Start the runtime in this process and run a tiny model with it."""
-    runtime = RUNTIMES[name]()
+    runtime = RUNTIMES[name]()()
     try:
         runtime.start()
         details = runtime.prove()

@@ -13,6 +13,7 @@ import time
 from typing import Any, BinaryIO, Dict, Iterator, Optional
 
 from device_agents import evaluation, memory, telemetry
+from device_agents.engines.job_engine import engine_of
 from device_agents.measurement import Samples, as_bytes, measure, system_clock, time_once
 from device_agents.protocol import (
     Job,
@@ -26,9 +27,6 @@ from device_agents.protocol import (
 from device_agents.runtimes.base import Engine, LoadFailed, Request, Runtime, RuntimeMissing
 from device_agents.runtimes.table import RUNTIMES
 from device_agents.workspace import file_ref, whole_file
-
-#: What a built engine is called in a job's folder `engine`.
-ENGINE_FILE = "engine.plan"
 
 
 def die_with_parent() -> None:
@@ -80,7 +78,7 @@ class Worker:
         self._stage("started", 0.0)
         if job.runtime not in RUNTIMES:
             raise RuntimeMissing(f"this agent has no runtime {job.runtime!r}")
-        runtime = RUNTIMES[job.runtime]()
+        runtime = RUNTIMES[job.runtime]()()
         with self._timed("runtime_imported"):
             runtime.start()
         feed = self._first_feed()
@@ -139,7 +137,7 @@ class Worker:
 
     def _built_engine(self) -> Optional[str]:
         """The engine that was built for this job, where its runtime builds any."""
-        path = os.path.join(self._folder, "engine", ENGINE_FILE)
+        path = engine_of(self._folder)
         return path if os.path.exists(path) else None
 
     def _save_samples(

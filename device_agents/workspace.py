@@ -52,6 +52,7 @@ class Workspace:
         self.jobs = os.path.join(self.root, "jobs")
         self.engines = os.path.join(self.root, "engines")
         self.lock_file = os.path.join(self.root, "lock")
+        self.performance_lease = os.path.join(self.root, "performance.json")
 
     def create(self) -> None:
         """Make the folders; raises WorkspaceError where that is not allowed."""
@@ -60,6 +61,10 @@ class Workspace:
                 os.makedirs(folder, mode=0o700, exist_ok=True)
         except OSError as error:
             raise WorkspaceError(_reason(error), f"cannot create {self.root}: {error.strerror}") from error
+
+    def is_raised(self) -> bool:
+        """Whether performance mode is on, or was left on by an agent that died; one stat."""
+        return os.path.lexists(self.performance_lease)
 
     def free_bytes(self) -> Optional[int]:
         """Space left for this user, or None where the system does not say."""

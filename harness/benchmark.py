@@ -22,7 +22,7 @@ from harness.link.deployment import Blob, OnProgress
 from harness.link.device_session import DeviceSession
 from harness.preparation import Workload
 from harness.progress import Observer
-from harness.recording import Recording
+from harness.records.recording import Recording
 from profiles.devices import DeviceProfile
 from profiles.measurement import MeasurementProfile
 from reports.record import Case, Record

@@ -15,9 +15,7 @@ from dataclasses import dataclass, field, replace
 
 from device_agents.protocol import ProbeReply, RuntimeStatus
 from harness.benchmark import CaseOutcome, CaseRequest, Interrupted, run_case
-from harness.board_expectations import differences, profile_of
 from harness.board_options import BoardOptions
-from harness.case_records import failure_record, now, unsupported_record
 from harness.errors import (
     BenchError,
     CaseError,
@@ -31,6 +29,8 @@ from harness.negotiation import ArtifactForm, negotiate
 from harness.plan import PlannedCase
 from harness.preparation import Preparation, Workload
 from harness.progress import Observer
+from harness.records.board_expectations import differences, profile_of
+from harness.records.case_records import failure_record, now, unsupported_record
 from harness.store import Samples, Store, case_key
 from profiles.devices import DeviceProfile
 from profiles.measurement import MeasurementProfile

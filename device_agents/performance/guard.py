@@ -15,7 +15,6 @@ import time
 from typing import Any, BinaryIO, Optional
 
 from device_agents.boards.host import ROOT_VARIABLE, Host
-from device_agents.performance import lease
 from device_agents.performance.restoring import restore_orphan
 from device_agents.protocol import encode
 from device_agents.workspace import Workspace
@@ -75,7 +74,7 @@ class Guard:
 
 def spawn(workspace: Workspace, host: Host) -> Any:
     """Start a guard."""
-    from device_agents.job import agent_command
+    from device_agents.own_command import agent_command
 
     return subprocess.Popen(
         agent_command("--workspace", workspace.root, "guard"),
@@ -97,9 +96,9 @@ def watch(workspace: Workspace, host: Host, out: BinaryIO) -> int:
         pass
     for pause in RETRIES_S:
         time.sleep(pause)
-        if not lease.is_open(workspace):
+        if not workspace.is_raised():
             return 0
         restored = restore_orphan(workspace, host, OWNER_PATIENCE_S)
         if restored is not None:
             sys.stderr.write(encode(restored.told).decode("ascii"))  # into the supervisor's log
-    return 0 if not lease.is_open(workspace) else 1
+    return 0 if not workspace.is_raised() else 1

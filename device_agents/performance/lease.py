@@ -13,7 +13,6 @@ from typing import Any, Dict, List, NamedTuple, Optional
 from device_agents.boards.linux_files import LinuxFiles
 from device_agents.workspace import Workspace
 
-_FILE = "performance.json"
 _VERSION = 1
 
 
@@ -47,16 +46,6 @@ class LeaseError(Exception):
     """The file is there and cannot be understood."""
 
 
-def path(workspace: Workspace) -> str:
-    """Where the lease lies."""
-    return os.path.join(workspace.root, _FILE)
-
-
-def is_open(workspace: Workspace) -> bool:
-    """Whether there is a lease; one stat."""
-    return os.path.lexists(path(workspace))
-
-
 def boot_id(files: LinuxFiles) -> Optional[str]:
     """A word that changes with each start of the system."""
     return files.text("/proc/sys/kernel/random/boot_id")
@@ -65,22 +54,22 @@ def boot_id(files: LinuxFiles) -> Optional[str]:
 def write(workspace: Workspace, lease: Lease) -> None:
     """Replace the lease; it is on the disk when this returns. Raises OSError."""
     body = dict(lease._asdict(), version=_VERSION, changes=[change._asdict() for change in lease.changes])
-    part = path(workspace) + ".part"
+    part = workspace.performance_lease + ".part"
     with open(part, "w") as file:
         json.dump(body, file, sort_keys=True)
         file.flush()
         os.fsync(file.fileno())
-    os.rename(part, path(workspace))
+    os.rename(part, workspace.performance_lease)
     _sync_folder(workspace.root)
 
 
 def read(workspace: Workspace) -> Optional[Lease]:
     """The lease, or None if there is none; raises LeaseError."""
     try:
-        with open(path(workspace), "rb") as file:
+        with open(workspace.performance_lease, "rb") as file:
             body = json.loads(file.read().decode("utf-8"))
         if body["version"] != _VERSION:
-            raise LeaseError("{}: version {!r}".format(path(workspace), body["version"]))
+            raise LeaseError("{}: version {!r}".format(workspace.performance_lease, body["version"]))
         return Lease(
             boot_id=body["boot_id"],
             owner=str(body["owner"]),
@@ -96,13 +85,13 @@ def read(workspace: Workspace) -> Optional[Lease]:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise LeaseError("{}: {}".format(path(workspace), error)) from error
+        raise LeaseError("{}: {}".format(workspace.performance_lease, error)) from error
 
 
 def remove(workspace: Workspace) -> None:
     """All is put back. Raises OSError."""
     with contextlib.suppress(FileNotFoundError):
-        os.remove(path(workspace))
+        os.remove(workspace.performance_lease)
     _sync_folder(workspace.root)
 
 

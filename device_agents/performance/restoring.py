@@ -43,11 +43,11 @@ def take_ownership(workspace: Workspace, patience_s: float) -> Optional[BinaryIO
 
 def restore_orphan(workspace: Workspace, host: Host, owner_patience_s: float) -> Optional[Restored]:
     """Put back what a dead agent's lease names; None where there is no lease or its owner lives."""
-    if not lease.is_open(workspace):
+    if not workspace.is_raised():
         return None
     try:
         with _one_at_a_time(workspace) as mine:
-            if not mine or not lease.is_open(workspace):
+            if not mine or not workspace.is_raised():
                 return None
             owner = take_ownership(workspace, owner_patience_s)
             if owner is None:

@@ -13,13 +13,13 @@ import typer
 from rich.markup import escape
 
 from device_agents.protocol import Examination, ProbeReply
-from harness.board_expectations import differences, profile_of
 from harness.commands import console
 from harness.farm.boards import load_boards, open_session
 from harness.farm.doctor.diagnosis import diagnose
 from harness.farm.doctor.findings import Finding, Patient
 from harness.farm.inventory import DeviceEntry
 from harness.plan import RUNTIMES
+from harness.records.board_expectations import differences, profile_of
 from profiles.devices import device_profile
 from reports.plain_text import plain
 from reports.units import size

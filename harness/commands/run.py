@@ -15,7 +15,6 @@ import typer
 
 from convert.conversion import Io
 from harness.campaign import Campaign, CampaignSettings
-from harness.case_records import now
 from harness.commands import console
 from harness.commands.board_settings import PANEL, board_options
 from harness.commands.option_values import numbers, shapes, words
@@ -24,12 +23,13 @@ from harness.commands.results_table import show_results
 from harness.errors import ConfigurationError, UsageError
 from harness.farm.boards import load_boards, open_session
 from harness.farm.inventory import DeviceEntry
-from harness.metrics import check_metric
 from harness.models import BenchModel, find_models
 from harness.outputs import check_folder, write_outputs
 from harness.places import workshop
 from harness.plan import PlanFile, PlannedCase, Selection, cases, check_selection, digest, load_plan_file
 from harness.preparation import Preparation
+from harness.records.case_records import now
+from harness.records.metrics import check_metric
 from harness.store import DEFAULT_PATH, Store, case_key
 from harness.version import harness_version
 from profiles.devices import device_profile

@@ -1,4 +1,8 @@
-"""The agent as one file: a zip that Python runs, byte-equal for equal sources, named by its hash."""
+"""The agent as one file: a zip that Python runs, byte-equal for equal sources, named by its hash.
+
+On a board its first process unpacks it beside itself, so that Python keeps the bytecode of its modules: every
+repetition is a fresh process, and compiling them anew would cost each a tenth of a second and more on a Pi.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +17,36 @@ from importlib.resources.abc import Traversable
 #: zip's earliest date; a fixed one makes equal sources equal archives.
 _DATE = (1980, 1, 1, 0, 0, 0)
 
-_MAIN = b"""import sys
+_MAIN = b'''import os
+import sys
 
-from device_agents.main import main
+
+def home(archive):
+    """Where to import from: the folder beside the archive, or the archive where there can be none."""
+    folder = archive[: -len(".pyz")]
+    if os.path.isdir(folder) or not archive.endswith(".pyz"):
+        return folder if os.path.isdir(folder) else archive
+    import shutil
+    import zipfile
+
+    part = "{}.{}.part".format(folder, os.getpid())
+    try:
+        with zipfile.ZipFile(archive) as file:
+            file.extractall(part)
+        os.rename(part, folder)
+    except OSError:  # a full disk, or somebody else was first
+        shutil.rmtree(part, ignore_errors=True)
+    return folder if os.path.isdir(folder) else archive
+
+
+# Everything on the board belongs to its user alone.
+os.umask(0o077)
+sys.path[0] = home(os.path.abspath(sys.argv[0]))
+
+from device_agents.main import main  # noqa: E402
 
 sys.exit(main(sys.argv[1:]))
-"""
+'''
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from reports.record import Case, CrossCheck, Engine, PerformanceMode, Record, Results
 from reports.units import ABSENT, duration, percent, plural, seconds, size
 
-
 #: Details of an engine that have a column, or are the case's own.
 _SHOWN_ELSEWHERE = frozenset({"workspace_mib", "precision"})
 

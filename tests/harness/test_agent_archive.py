@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import subprocess
+import sys
 import zipfile
 from io import BytesIO
+from pathlib import Path
+
+import pytest
 
 from harness.link.agent_archive import agent_archive
 
@@ -30,3 +36,42 @@ def test_it_holds_sources_only_without_time_or_owner() -> None:
     assert {entry.filename.rpartition(".")[2] for entry in entries} == {"py"}
     assert {entry.date_time for entry in entries} == {(1980, 1, 1, 0, 0, 0)}
     assert [entry.filename for entry in entries[1:]] == sorted(entry.filename for entry in entries[1:])
+
+
+# --- unpacking ------------------------------------------------------------------------------------
+
+
+def placed(folder: Path) -> Path:
+    archive = agent_archive()
+    path = folder / archive.file_name
+    path.write_bytes(archive.content)
+    return path
+
+
+def proven(path: Path) -> str:
+    """What the agent answers, run as on a board."""
+    command = [sys.executable, path, "--workspace", path.parent / "work", "prove", "null"]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True, env=environment)
+    return done.stdout
+
+
+@pytest.mark.processes
+def test_its_first_process_unpacks_it_once_with_bytecode_that_is_its_users_alone(tmp_path: Path) -> None:
+    path = placed(tmp_path)
+    assert '"available":true' in proven(path)
+    unpacked = path.with_suffix("")
+    kept = {file.name.split(".")[0] for file in unpacked.rglob("*.pyc")}
+    assert {"main", "commands", "probing"} <= kept
+    assert [file for file in [unpacked, *unpacked.rglob("*")] if file.stat().st_mode & 0o077] == []
+    before = sorted(tmp_path.iterdir())
+    assert '"available":true' in proven(path)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.processes
+def test_where_it_cannot_be_unpacked_it_runs_from_its_archive(tmp_path: Path) -> None:
+    path = placed(tmp_path)
+    path.with_suffix("").write_text("a file is in the way")
+    assert '"available":true' in proven(path)
+    assert not list(tmp_path.glob("*.part"))

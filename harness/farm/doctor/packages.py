@@ -67,8 +67,8 @@ def _numpy(patient: Patient, numpy: str) -> Finding:
         return advice(
             "numpy",
             numpy,
-            "TensorRT up to 8.5.2 says np.bool, which numpy 1.24 removed: its nptype() fails in other programs "
-            "(edgebench does without it).",
+            "TensorRT up to 8.5.2 says np.bool, which numpy 1.24 removed: its nptype() fails in other "
+            "programs (edgebench does without it).",
             prescriptions.pip(patient, "install", "'numpy<1.24'"),
         )
     tflite = patient.runtimes.get("tflite")

@@ -9,7 +9,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-from device_agents.performance import lease
 from device_agents.protocol import PerformanceModeRestored, decode
 from harness.link.device_session import DeviceSession
 from tests.device_agents.board import LONG, Board, fake_job, install_fake_runtime, is_running, wait_until
@@ -90,7 +89,7 @@ class Victim:
         return answer
 
     def lease_is_open(self) -> bool:
-        return lease.is_open(self._board.workspace)
+        return self._board.workspace.is_raised()
 
     def kill_all(self) -> None:
         """The end of a test."""

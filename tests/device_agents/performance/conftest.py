@@ -11,7 +11,7 @@ import pytest
 from device_agents.boards.board import Board
 from device_agents.boards.host import Host
 from device_agents.performance import guard
-from device_agents.performance_mode import PerformanceMode, restore_leftovers
+from device_agents.performance.mode import PerformanceMode, restore_leftovers
 from device_agents.protocol import PerformanceModeRestored
 from device_agents.workspace import Workspace
 from tests.device_agents.performance import boards

@@ -25,8 +25,8 @@ from typing import Any
 
 from device_agents.boards.board import Board
 from device_agents.boards.host import Host
-from device_agents.performance import guard, lease, root_commands
-from device_agents.performance_mode import PerformanceMode, restore_leftovers
+from device_agents.performance import guard, root_commands
+from device_agents.performance.mode import PerformanceMode, restore_leftovers
 from device_agents.workspace import Workspace
 from tests.device_agents.performance import fake_root
 from tests.device_agents.performance.boards import BOARDS, snapshot
@@ -213,7 +213,7 @@ class Campaign:
         for path in sorted(set(now) | set(self._before)):
             if now.get(path) != self._before.get(path):
                 self.wrong.append(f"line {at}: {path} is {now.get(path)!r}, was {self._before.get(path)!r}")
-        if lease.is_open(self._workspace):
+        if self._workspace.is_raised():
             self.wrong.append(f"line {at}: the lease is still open")
 
 

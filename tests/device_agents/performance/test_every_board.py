@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from device_agents.boards.host import ROOT_VARIABLE
-from device_agents.performance_mode import PerformanceMode
+from device_agents.performance.mode import PerformanceMode
 from tests.device_agents.board_trees import CAPTURES, stand_in
 from tests.device_agents.performance.boards import snapshot
 

@@ -69,7 +69,7 @@ def test_without_sudo_nothing_changes_and_the_remedy_is_told(pi: Stage) -> None:
         "governor of policy0: sudo: a password is required; "
         "docs/devices.md has the sudoers file that allows it"
     ]
-    assert not lease.is_open(pi.workspace)
+    assert not pi.workspace.is_raised()
     assert mode.leave().restored is True
     assert pi.changed() == {}
 
@@ -188,7 +188,7 @@ def test_what_cannot_be_put_back_now_is_put_back_later(pi: Stage) -> None:
 
 
 def test_a_lease_that_cannot_be_read_is_told_and_kept(pi: Stage) -> None:
-    path = lease.path(pi.workspace)
+    path = pi.workspace.performance_lease
     for content in ("", "[]", '{"version": 99}', '{"version": 1, "changes": 3}'):
         with open(path, "w") as file:  # noqa: PTH123
             file.write(content)
@@ -212,7 +212,7 @@ def test_what_somebody_else_changed_meanwhile_stays_and_is_told(pi: Stage) -> No
         "(performance): somebody else changed it, it stays"
     ]
     assert pi.read(GOVERNOR) == "conservative"
-    assert not lease.is_open(pi.workspace)
+    assert not pi.workspace.is_raised()
 
 
 def test_after_a_restart_the_governor_is_not_ours_any_more(pi: Stage) -> None:
@@ -225,7 +225,7 @@ def test_after_a_restart_the_governor_is_not_ours_any_more(pi: Stage) -> None:
     assert restored is not None
     assert restored.restored is True
     assert len(pi.commands.asked) == asked
-    assert not lease.is_open(pi.workspace)
+    assert not pi.workspace.is_raised()
 
 
 # --- a Jetson -------------------------------------------------------------------------------------
@@ -351,7 +351,7 @@ def test_an_upper_limit_that_cannot_be_put_back_is_told_and_blocks_no_later_job(
         f"{MAXIMUM} is 1200000, was 1113600: sudo: a password is required; "
         "docs/devices.md has the sudoers file that allows it"
     ]
-    assert not lease.is_open(jetson.workspace)
+    assert not jetson.workspace.is_raised()
 
 
 def test_locked_clocks_come_back_even_if_the_tools_file_is_lost(jetson: Stage) -> None:

@@ -23,10 +23,10 @@ from device_agents.protocol import (
     ToolTiming,
 )
 from harness.board_options import BoardOptions
-from harness.case_records import failure_record, unsupported_record
 from harness.errors import AgentError, ConversionFailed, ModelError
 from harness.preparation import Workload
-from harness.recording import Recording, _square_side
+from harness.records.case_records import failure_record, unsupported_record
+from harness.records.recording import Recording, _square_side
 from profiles.devices import device_profile
 from reports.record import Case, Failure, Memory, MemoryStage
 from tests.harness.events import MIB, QUIET, ResultFiles, beginning, loaded, stage, well

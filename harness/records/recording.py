@@ -15,15 +15,15 @@ from convert.data.arrays import UNREADABLE_NPZ, load_arrays
 from convert.errors import ConvertError
 from convert.proofs.verification import OutputAgreement, compare_outputs, find_fault
 from device_agents.protocol import BlobRef, Event, JobEnded, SamplesTaken, TensorSpec
-from harness.board_evidence import energy_of, memory_of, telemetry_of
-from harness.board_expectations import remarks
 from harness.board_options import BoardOptions
-from harness.case_records import artifact_of, fidelity_of, now
-from harness.engine_evidence import cross_check_of, engine_of, performance_mode_of
 from harness.errors import AgentError, ConversionFailed, ModelError
-from harness.job_events import JobEvents
-from harness.metrics import find_metric
 from harness.preparation import Workload
+from harness.records.board_evidence import energy_of, memory_of, telemetry_of
+from harness.records.board_expectations import remarks
+from harness.records.case_records import artifact_of, fidelity_of, now
+from harness.records.engine_evidence import cross_check_of, engine_of, performance_mode_of
+from harness.records.job_events import JobEvents
+from harness.records.metrics import find_metric
 from profiles.devices import DeviceProfile
 from reports import record as kept
 from reports.accuracy import MetricError

@@ -79,7 +79,7 @@ class PerformanceMode:
 
     def _is_clear(self, problems: List[str]) -> bool:
         """Whether nothing is left from an earlier job."""
-        if not lease.is_open(self._workspace):
+        if not self._workspace.is_raised():
             return True
         left = restoring.restore_own(self._workspace, self._host)
         if left.pending:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from device_agents import engine_cache
-from device_agents.engine_cache import EngineCache, engine_key
+from device_agents.engines import cache as engine_cache
+from device_agents.engines.cache import EngineCache, engine_key
 from device_agents.workspace import Workspace
 from tests.device_agents.board import names_in
 

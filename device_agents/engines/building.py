@@ -12,7 +12,8 @@ from typing import Any, BinaryIO, Dict, List, Optional
 
 from device_agents import memory
 from device_agents.boards.host import Host, this_host
-from device_agents.engine_cache import EngineCache, StoredEngine, engine_key
+from device_agents.engines.cache import EngineCache, StoredEngine, engine_key
+from device_agents.engines.job_engine import engine_of
 from device_agents.protocol import BuildAttemptFailed, EngineBuilt, Job, encode
 from device_agents.runtimes.base import (
     BuildFailed,
@@ -23,11 +24,7 @@ from device_agents.runtimes.base import (
     RuntimeMissing,
 )
 from device_agents.runtimes.table import RUNTIMES
-from device_agents.worker import ENGINE_FILE
 from device_agents.workspace import Workspace
-
-#: How many sizes of workspace are tried, each in a process of its own, before a lack of memory is final.
-RUNGS = 4
 
 #: The first try: a quarter of the RAM, and no more than any layer is likely to want. Each next has a quarter.
 MOST_WORKSPACE_BYTES = 1 << 30
@@ -116,7 +113,7 @@ class _Attempt:
             return self._failed("build_failed", "{}: {}".format(type(error).__name__, error))
 
     def _engine(self) -> EngineBuilt:
-        runtime = RUNTIMES[self._job.runtime]()
+        runtime = RUNTIMES[self._job.runtime]()()
         runtime.start()
         model = self._model()
         identity = self._identity(runtime, model)
@@ -203,9 +200,8 @@ class _Attempt:
 
     def _link(self, stored: StoredEngine) -> None:
         """A hard link, so that eviction cannot take a running job's engine."""
-        folder = os.path.join(self._folder, "engine")
-        os.makedirs(folder, mode=0o700, exist_ok=True)
-        target = os.path.join(folder, ENGINE_FILE)
+        target = engine_of(self._folder)
+        os.makedirs(os.path.dirname(target), mode=0o700, exist_ok=True)
         with contextlib.suppress(FileNotFoundError):
             os.remove(target)
         os.link(stored.plan, target)

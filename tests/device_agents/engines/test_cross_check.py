@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from device_agents import cross_check
 from device_agents.boards.host import ROOT_VARIABLE
+from device_agents.engines import cross_check
 from device_agents.protocol import (
     EngineBuilt,
     Job,

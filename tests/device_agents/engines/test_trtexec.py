@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from device_agents import trtexec
+from device_agents.engines import trtexec
 from device_agents.protocol import ToolTiming
 from tests.device_agents.board import is_running, wait_until
 from tests.device_agents.board_trees import CAPTURES, Tree

@@ -14,12 +14,12 @@ from convert.interface import TensorMap
 from convert.workshop import Workshop
 from device_agents.protocol import BlobRef, Dataset, TensorSpec
 from harness.campaign import Campaign, CampaignSettings
-from harness.case_records import failure_record
 from harness.errors import LinkLost, UsageError
 from harness.outputs import check_folder, write_outputs
 from harness.plan import Selection, cases
 from harness.preparation import Preparation, Workload
-from harness.recording import Recording
+from harness.records.case_records import failure_record
+from harness.records.recording import Recording
 from harness.store import Store
 from profiles.measurement import MeasurementProfile
 from reports.record import Case, results_from_json, to_json

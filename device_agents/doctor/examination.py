@@ -13,11 +13,12 @@ import sysconfig
 import time
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
-from device_agents import device_facts, rights, storage
+from device_agents import device_facts
 from device_agents.boards import cpufreq
 from device_agents.boards.host import Host
 from device_agents.boards.linux_files import LinuxFiles
 from device_agents.boards.table import this_board
+from device_agents.doctor import rights, storage
 from device_agents.protocol import Examination
 from device_agents.workspace import Workspace
 

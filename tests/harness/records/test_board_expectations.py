@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from device_agents.protocol import DeviceFacts, RuntimeStatus
-from harness.board_expectations import differences, profile_of, remarks
+from harness.records.board_expectations import differences, profile_of, remarks
 from profiles.devices import DeviceProfile, device_profile
 from reports.record import Case
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from device_agents import rights, storage
 from device_agents.boards.host import host_at
 from device_agents.boards.linux_files import LinuxFiles
+from device_agents.doctor import rights, storage
 from device_agents.protocol import Examination
 from tests.device_agents.board import Board
 from tests.device_agents.board_trees import Tree, agent_python, stand_in

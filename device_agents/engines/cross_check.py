@@ -7,8 +7,9 @@ them, and no end of it fails the job.
 import os
 from typing import Any, BinaryIO, List, Optional, Tuple
 
-from device_agents import trtexec
 from device_agents.boards.host import Host, this_host
+from device_agents.engines import trtexec
+from device_agents.engines.job_engine import engine_of
 from device_agents.protocol import (
     EngineBuilt,
     Job,
@@ -19,7 +20,6 @@ from device_agents.protocol import (
     decode,
     encode,
 )
-from device_agents.worker import ENGINE_FILE
 from device_agents.workspace import Workspace
 
 
@@ -35,7 +35,7 @@ def check(folder: str, job: Job, host: Host) -> ToolTiming:
     tool = job.options.get("via", "")
     if tool != trtexec.NAME:
         return trtexec.failed(tool, "this agent has no tool {!r}; it has {}".format(tool, trtexec.NAME))
-    path = os.path.join(folder, "engine", ENGINE_FILE)
+    path = engine_of(folder)
     if not os.path.isfile(path):
         return trtexec.failed(tool, "there is no engine: {} builds none".format(job.runtime))
     own = os.path.join(folder, "cross-check")

@@ -15,9 +15,9 @@ import sys
 import time
 from typing import Any, Callable, Dict, FrozenSet, List, NamedTuple, Optional
 
-from device_agents import trtexec_output
 from device_agents.boards.commands import FOLDERS, TIMED_OUT, Finished
 from device_agents.boards.host import Host
+from device_agents.engines import trtexec_output
 from device_agents.protocol import ToolTiming
 
 NAME = "trtexec"

@@ -10,9 +10,10 @@ from typing import Any, ClassVar
 
 import pytest
 
-from device_agents import engine_building
 from device_agents.boards.host import host_at
-from device_agents.engine_building import workspace_bytes
+from device_agents.engines import building as engine_building
+from device_agents.engines.building import workspace_bytes
+from device_agents.engines.job_engine import RUNGS
 from device_agents.protocol import BlobRef, BuildAttemptFailed, EngineBuilt, Job, TensorSpec, decode
 from device_agents.runtimes.base import (
     BuildFailed,
@@ -39,7 +40,7 @@ def board(folder: Path, memory_kib: int, *, jetson: bool = False) -> Any:
 
 
 def ladder(host: Any, first_mib: int | None = None) -> list[int | None]:
-    sizes = [workspace_bytes(host, first_mib, rung) for rung in range(engine_building.RUNGS)]
+    sizes = [workspace_bytes(host, first_mib, rung) for rung in range(RUNGS)]
     return [None if size is None else size // MIB for size in sizes]
 
 
@@ -101,7 +102,7 @@ class FakeRuntime(Runtime):
 
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> type[FakeRuntime]:
-    monkeypatch.setitem(engine_building.RUNTIMES, "fake", FakeRuntime)
+    monkeypatch.setitem(engine_building.RUNTIMES, "fake", lambda: FakeRuntime)
     monkeypatch.setattr(FakeRuntime, "built", [])
     monkeypatch.setattr(FakeRuntime, "trouble", None)
     monkeypatch.setattr(FakeRuntime, "load_trouble", None)

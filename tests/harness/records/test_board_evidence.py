@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from device_agents.protocol import BlobRef, CooledDown, SamplesTaken, TelemetrySample
-from harness.board_evidence import energy_of, telemetry_of
+from harness.records.board_evidence import energy_of, telemetry_of
 
 NOTHING = dict.fromkeys(TelemetrySample._fields[2:13])
 

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from device_agents import trtexec_output
-from device_agents.trtexec_output import Timing
+from device_agents.engines import trtexec_output
+from device_agents.engines.trtexec_output import Timing
 
-CAPTURES = Path(__file__).parents[1] / "captures" / "trtexec"
+CAPTURES = Path(__file__).parents[2] / "captures" / "trtexec"
 LOGS = {path.name: path.read_text() for path in sorted(CAPTURES.glob("*.log"))}
 TIMES = {path.name: path.read_text() for path in sorted(CAPTURES.glob("*.json"))}
 HELP = (CAPTURES / "11.0.0-help.txt").read_text()

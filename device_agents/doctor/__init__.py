@@ -1,0 +1,1 @@
+"""What a board is asked for before anybody measures on it."""

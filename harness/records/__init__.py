@@ -1,0 +1,1 @@
+"""From what a board told to the record that is kept."""
