@@ -161,7 +161,7 @@ class Worker:
                 stopped_by=samples.stopped_by,
                 began_s=began_s,
                 ended_s=time.monotonic(),
-                gpu_bytes=engine.gpu_bytes,
+                gpu_bytes=_gpu_bytes(engine),
             )
         )
 
@@ -191,6 +191,17 @@ class Worker:
     def _emit(self, event: Any) -> None:
         self._out.write(encode(event))
         self._out.flush()
+
+
+def _gpu_bytes(engine: Engine) -> Optional[int]:
+    """What the driver says this process holds on the GPU, where it says so; else what the engine knows."""
+    if engine.gpu_bytes is None:
+        return None
+    from device_agents.boards.host import this_host
+    from device_agents.boards.table import this_board
+
+    told = this_board(this_host()).gpu_bytes(os.getpid())
+    return engine.gpu_bytes if told is None else told
 
 
 @contextlib.contextmanager

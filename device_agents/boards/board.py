@@ -60,6 +60,10 @@ class Board:
         """
         raise NotImplementedError
 
+    def gpu_bytes(self, pid: int) -> Optional[int]:  # noqa: ARG002 - no driver to ask
+        """Memory of the GPU that its driver says a process holds; None where it does not say."""
+        return None
+
     def start(self) -> None:
         """A job begins: start what is needed to sample it."""
 

@@ -12,7 +12,7 @@ from device_agents.boards.board import Board, BoardFacts, BoardSample
 from device_agents.boards.device_tree import compatible
 from device_agents.boards.generic_linux import linux_sample
 from device_agents.boards.host import Host
-from device_agents.boards.jetson_gpu import JetsonGpu, nvidia_smi_load, nvmap_readable
+from device_agents.boards.jetson_gpu import JetsonGpu, nvidia_smi_load, nvmap_bytes, nvmap_readable
 from device_agents.boards.linux_files import LinuxFiles
 from device_agents.boards.tegrastats import TegraStats, TegraStatsProcess
 
@@ -82,6 +82,10 @@ class Jetson(Board):
             power_mode=nvpmodel.current_mode(self.host) if thorough else None,
             fan_rpm=fan_rpm(files),
         )
+
+    def gpu_bytes(self, pid: int) -> Optional[int]:
+        """All of the process that lies in nvmap, the CUDA context included; needs root or its sudo line."""
+        return nvmap_bytes(self.host, pid)
 
     def start(self) -> None:
         """Start tegrastats, where there is one."""

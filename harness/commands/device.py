@@ -69,7 +69,9 @@ def list_devices(
 def add(
     name: Annotated[str, typer.Argument(help="What you want to call the board.")],
     destination: Annotated[str, typer.Argument(metavar="USER@HOST[:PORT]", help="Or an ssh_config alias.")],
-    profile: Annotated[str, typer.Option(metavar="P", help="Kind of board.")] = "generic-linux",
+    profile: Annotated[
+        str | None, typer.Option(metavar="P", help="Kind of board. Default: what its device tree says.")
+    ] = None,
     identity: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Private key to log in with.", dir_okay=False)
     ] = None,
@@ -106,7 +108,7 @@ def add(
     target = parse_destination(destination)
     entry = DeviceEntry(
         name,
-        profile=profile,
+        profile=profile or DeviceEntry(name).profile,
         host=target.host,
         user=target.user,
         port=target.port,
@@ -117,7 +119,13 @@ def add(
         inventory=path,
     )
     fingerprint = host_key.rstrip("=") if host_key else None
-    enrolled = enrol(entry, _Terminal(name, yes), fingerprint=fingerprint, replace_existing=replace)
+    enrolled = enrol(
+        entry,
+        _Terminal(name, yes),
+        fingerprint=fingerprint,
+        replace_existing=replace,
+        detects_profile=profile is None,
+    )
     key = enrolled.host_key
     typer.echo(f"Added {name} ({_address(enrolled.entry)}) to {path}, host key {key.type} {key.fingerprint}")
     if enrolled.twins:
@@ -184,12 +192,12 @@ def _is_interactive() -> bool:
     return sys.stdin.isatty() and sys.stdout.isatty()
 
 
-def _check_words(name: str, profile: str, host_key: str | None, yes: bool) -> None:
+def _check_words(name: str, profile: str | None, host_key: str | None, yes: bool) -> None:
     fault = name_fault(name)
     if fault:
         raise UsageError(fault, "take another name")
     known = device_profile_names()
-    if profile not in known:
+    if profile is not None and profile not in known:
         raise UsageError(f"--profile: there is no device profile {profile!r}{did_you_mean(profile, known)}")
     if host_key and yes:
         raise UsageError("--host-key and --yes contradict each other", "give --host-key alone")

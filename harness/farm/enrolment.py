@@ -59,9 +59,13 @@ def enrol(
     *,
     fingerprint: str | None = None,
     replace_existing: bool = False,
-    check: Callable[[DeviceEntry, Transport], None] = check_board,
+    detects_profile: bool = False,
+    check: Callable[[DeviceEntry, Transport], str | None] = check_board,
 ) -> Enrolled:
-    """Make `entry` a board of its inventory. Nothing is written unless all of it works."""
+    """Make `entry` a board of its inventory. Nothing is written unless all of it works.
+
+    With `detects_profile` its profile is what its device tree says; without, a difference is told.
+    """
     inventory = entry.inventory
     assert inventory is not None
     address = ssh_address(entry)
@@ -72,15 +76,28 @@ def enrol(
     entry, address = _with_key_login(entry, address, host_key, dialog)
     transport = SshTransport(entry.name, address)
     try:
-        check(entry, transport)
+        found = check(entry, transport)
     finally:
         transport.close()
+    entry = _with_profile(entry, found, dialog, detects_profile=detects_profile)
     known_hosts = known_hosts_beside(inventory)
     twins = tuple(same_key_elsewhere(known_hosts, entry.name, [host_key]))
     # A pinned key without a device does no harm, a device without its key cannot be used: keys first.
     pin(known_hosts, entry.name, [host_key])
     add_device(inventory, entry, replace=replace_existing)
     return Enrolled(entry, host_key, twins)
+
+
+def _with_profile(
+    entry: DeviceEntry, found: str | None, dialog: Dialog, *, detects_profile: bool
+) -> DeviceEntry:
+    if found is None or found == entry.profile:
+        return entry
+    if detects_profile:
+        dialog.tell(f"its device tree says that it is a {found}")
+        return replace(entry, profile=found)
+    dialog.tell(f"its device tree says that it is a {found}, not a {entry.profile}; its own word counts")
+    return entry
 
 
 def find_host_key(address: SshAddress, board: str, fingerprint: str | None) -> HostKey:

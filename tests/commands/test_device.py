@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from harness.farm.inventory import load_inventory
 from harness.farm.selection import resolve
 from harness.link.transport import run_command
 from tests import openssh
+from tests.device_agents.board_trees import stand_in
 from tests.openssh import OpenSshServer, free_port, generate_key
 
 
@@ -232,3 +234,43 @@ def test_an_empty_list_says_how_to_begin() -> None:
 @pytest.mark.parametrize("command", ["list", "add", "remove"])
 def test_every_command_has_an_example(command: str) -> None:
     assert f"bench device {command}" in _bench_device(command, "--help").replace("\n ", "")
+
+
+# --- what kind of board it is ---------------------------------------------------------------------
+
+
+def python_on(folder: Path, tree: str) -> Path:
+    """A Python that believes to be on the board of that tree."""
+    root = stand_in(tree, folder / "tree").root
+    python = folder / "python"
+    python.write_text(f'#!/bin/sh\nEDGEBENCH_BOARD_ROOT={root} exec python3 "$@"\n')
+    for path in (folder, *folder.rglob("*")):
+        path.chmod(path.stat().st_mode | 0o055)
+    return python
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that the account of the server may read."""
+    with tempfile.TemporaryDirectory(prefix="edgebench-tree-") as folder:
+        yield Path(folder)
+
+
+@pytest.mark.e2e
+def test_a_board_is_of_the_kind_that_its_device_tree_names(
+    sshd: OpenSshServer, config: Path, open_folder: Path
+) -> None:
+    python = str(python_on(open_folder, "raspberry-pi-5"))
+    said = _add(sshd, "pi", "--yes", "--python", python)
+    assert "its device tree says that it is a raspberry-pi-5" in said
+    assert load_inventory(config / "devices.toml").devices["pi"].profile == "raspberry-pi-5"
+
+
+@pytest.mark.e2e
+def test_a_kind_that_was_typed_stays_and_the_difference_is_told(
+    sshd: OpenSshServer, config: Path, open_folder: Path
+) -> None:
+    python = str(python_on(open_folder, "jetson-tx2"))
+    said = _add(sshd, "tx", "--yes", "--python", python, "--profile", "jetson-nano")
+    assert "its device tree says that it is a jetson-tx2, not a jetson-nano; its own word counts" in said
+    assert load_inventory(config / "devices.toml").devices["tx"].profile == "jetson-nano"

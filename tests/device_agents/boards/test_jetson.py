@@ -308,6 +308,7 @@ def test_nvmap_counts_what_a_process_holds(tree: Tree) -> None:
     assert nvmap_bytes(tree.host, 1234) == (524288 << 10) + (2 << 20)
     assert nvmap_bytes(tree.host, 4321) == 10240 << 10
     assert nvmap_bytes(tree.host, 9999) == 1024
+    assert tree.board.gpu_bytes(4321) == 10240 << 10
 
 
 def test_a_process_nvmap_does_not_name_has_no_number(tree: Tree) -> None:
