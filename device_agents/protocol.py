@@ -92,7 +92,7 @@ class Job(NamedTuple):
     deadline_s: float
     #: How long to wait for a busy board before giving up.
     lock_wait_s: float
-    #: Settings of runtimes by name, `tensorrt.precision_by` say; each runtime's file says which it knows.
+    #: Settings of runtimes by name, `precision_by` say; each runtime's file says which it knows.
     options: Dict[str, str]
     #: `keep` leaves the board's clocks and power as they are; `max` raises them for the job.
     performance_mode: str = "keep"

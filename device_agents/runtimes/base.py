@@ -92,7 +92,7 @@ class Runtime:
     #: The package that serves it here, e.g. ai_edge_litert or tflite_runtime for tflite.
     package: Optional[str] = None
     version = ""
-    #: Whether it builds an engine from the artifact first, in a process of its own (engine_building.py).
+    #: Whether it builds an engine from the artifact first, in a process of its own (engines/building.py).
     builds_engines = False
 
     def start(self) -> None:
