@@ -13,12 +13,12 @@ from device_agents import device_facts, telemetry
 from device_agents.boards.board import Board
 from device_agents.boards.host import this_host
 from device_agents.boards.table import this_board
+from device_agents.cooling import Cooling
 from device_agents.engines.job_engine import RUNGS
 from device_agents.journal import Journal
 from device_agents.own_command import agent_command
 from device_agents.protocol import (
     BuildAttemptFailed,
-    CooledDown,
     EngineBuilt,
     Job,
     JobEnded,
@@ -59,9 +59,6 @@ _LACK_OF_MEMORY = frozenset({"out_of_memory", "killed"})
 
 #: Ends of a build that are not the build's own; they keep the class they have anywhere.
 _NOT_OF_BUILDING = frozenset({"runtime_unavailable", "deadline", "protocol", "disk_full", "io_failed"})
-
-#: How often a board that is too hot is looked at.
-COOLING_POLL_S = 1.0
 
 #: What a worker may say; the rest of the journal is the supervisor's.
 _WORKER_EVENTS = (StageReached, RuntimeLoaded, SamplesTaken, OutputsSaved)
@@ -143,7 +140,7 @@ class _JobOnBoard:
         self._host = this_host()
         self._board: Board = this_board(self._host)
         self._deadline = time.monotonic() + job.deadline_s
-        self._cool_down_left_s = job.cool_down_s
+        self._cooling = Cooling(self._board, job.max_start_temperature_c, job.cool_down_s)
 
     def run(self) -> Tuple[str, Ended]:
         """Measure, and leave the board as it was, however that ends."""
@@ -236,19 +233,9 @@ class _JobOnBoard:
         return end
 
     def _cool_down(self) -> None:
-        """Wait until the board is cool enough to start, while the job has patience left."""
-        limit = self._job.max_start_temperature_c
-        found = self._board.sample(thorough=False).temperature_c
-        if limit is None or found is None or found <= limit or self._cool_down_left_s <= 0:
-            return
-        began = time.monotonic()
-        give_up = min(began + self._cool_down_left_s, self._deadline)
-        while found is not None and found > limit and time.monotonic() < give_up:
-            time.sleep(COOLING_POLL_S)
-            found = self._board.sample(thorough=False).temperature_c
-        waited = time.monotonic() - began
-        self._cool_down_left_s -= waited
-        self._journal.write(CooledDown(time.time(), waited, found, found is not None and found <= limit))
+        cooled = self._cooling.wait(self._deadline)
+        if cooled is not None:
+            self._journal.write(cooled)
 
     def _child(
         self, name: str, says: Tuple[Any, ...], closing: Tuple[Any, ...], command: str, *arguments: str
