@@ -14,7 +14,7 @@ from device_agents import memory
 from device_agents.boards.host import Host, this_host
 from device_agents.engines.cache import EngineCache, StoredEngine, engine_key
 from device_agents.engines.job_engine import engine_of
-from device_agents.protocol import BuildAttemptFailed, EngineBuilt, Job, encode
+from device_agents.protocol import BuildAttemptFailed, EngineBuilt, Job, TensorSpec, encode
 from device_agents.runtimes.base import (
     BuildFailed,
     BuildRequest,
@@ -132,12 +132,20 @@ class _Attempt:
         identity.update(
             runtime=job.runtime,
             artifact=[blob.sha256 for blob in job.artifact],
-            inputs=[[spec.names[0], list(spec.shape), spec.dtype] for spec in job.inputs],
+            inputs=[[spec.names[0], self._open_shape(spec), spec.dtype] for spec in job.inputs],
             calibration=job.calibration.file.sha256 if job.calibration else None,
             first_workspace_bytes=workspace_bytes(self._host, self._first_mib(), 0),
             l4t_release=l4t_release(self._host),
         )
         return identity
+
+    def _open_shape(self, spec: TensorSpec) -> List[int]:
+        """A tensor's shape; its first axis is open where one engine serves all batch sizes of a profile."""
+        sizes = self._job.options.get("batch_profile", "").split(",")
+        if len(sizes) == 3 and all(size.isdecimal() for size in sizes) and spec.shape:
+            if int(sizes[0]) <= spec.shape[0] <= int(sizes[2]):
+                return [-1] + list(spec.shape[1:])
+        return list(spec.shape)
 
     def _first_mib(self) -> Optional[int]:
         text = self._job.options.get("workspace_mib")

@@ -259,3 +259,14 @@ def test_a_build_stands_back_for_the_rest_of_the_board() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["5", "500"]
+
+
+@pytest.mark.parametrize(("batch", "reused"), [(1, True), (8, True), (16, False)])
+def test_one_engine_serves_every_batch_size_of_its_profile(
+    fake: type[FakeRuntime], tmp_path: Path, batch: int, reused: bool
+) -> None:
+    options = {"batch_profile": "1,4,8"}
+    four = [TensorSpec(["x"], [4, 4], "float32")]
+    build(tmp_path, an_engine_job(options=options)._replace(inputs=four))
+    other = [TensorSpec(["x"], [batch, 4], "float32")]
+    assert build(tmp_path, an_engine_job("job-2", options=options)._replace(inputs=other)).reused is reused
