@@ -142,9 +142,9 @@ class _Attempt:
     def _open_shape(self, spec: TensorSpec) -> List[int]:
         """A tensor's shape; its first axis is open where one engine serves all batch sizes of a profile."""
         sizes = self._job.options.get("batch_profile", "").split(",")
-        if len(sizes) == 3 and all(size.isdecimal() for size in sizes) and spec.shape:
-            if int(sizes[0]) <= spec.shape[0] <= int(sizes[2]):
-                return [-1] + list(spec.shape[1:])
+        known = len(sizes) == 3 and all(size.isdecimal() for size in sizes)
+        if known and spec.shape and int(sizes[0]) <= spec.shape[0] <= int(sizes[2]):
+            return [-1] + list(spec.shape[1:])
         return list(spec.shape)
 
     def _first_mib(self) -> Optional[int]:

@@ -254,7 +254,7 @@ def test_a_workspace_that_is_no_number_is_refused(fake: type[FakeRuntime], tmp_p
 @pytest.mark.processes
 def test_a_build_stands_back_for_the_rest_of_the_board() -> None:
     code = (
-        "import os; from device_agents import engine_building as e; before = os.nice(0); e._stand_back(); "
+        "import os; from device_agents.engines import building as e; before = os.nice(0); e._stand_back(); "
         "print(os.nice(0) - before, open('/proc/self/oom_score_adj').read().strip())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -180,7 +180,7 @@ def test_the_tool_ends_with_the_process_that_started_it(tree: Tree) -> None:
         f"echo $$ > {tree.root}/tool.pid\nexec sleep 60\n",
     )
     code = (
-        "from device_agents import trtexec\nfrom device_agents.boards.host import this_host\n"
+        "from device_agents.engines import trtexec\nfrom device_agents.boards.host import this_host\n"
         f"trtexec.measure(this_host(), trtexec.Engine('e', {{}}, [], None), {str(tree.root)!r}, 60)"
     )
     with subprocess.Popen([sys.executable, "-c", code], env=tree.environment()) as waiting:
