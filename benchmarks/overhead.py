@@ -24,10 +24,13 @@ from pathlib import Path
 
 import numpy as np
 
+from convert.workshop import Workshop
 from harness.benchmark import CaseRequest, run_case
 from harness.link.device_session import DeviceSession
 from harness.link.local import LocalTransport
 from harness.models import find_models
+from harness.negotiation import ArtifactForm
+from harness.places import toolchains_home
 from harness.preparation import Preparation, Workload
 from harness.progress import Observer
 from profiles.measurement import MeasurementProfile
@@ -149,11 +152,12 @@ def main() -> None:
         print(
             f"null         compute p50 {compute:.0f} ns (goal 200)   latency p50 {latency:.0f} ns (goal 1000)"
         )
-        preparation = Preparation(Path(folder) / "host")
+        preparation = Preparation(Workshop(Path(folder) / "host", toolchains_home()))
         for runtime in ("onnxruntime", "tflite"):
             for precision in ("fp32", "int8"):
                 case = Case("local", model.name, runtime, precision)
-                compare(session, case, preparation.workload(model, runtime, precision, 1), pairs)
+                workload = preparation.workload(model, runtime, ArtifactForm(precision), 1)
+                compare(session, case, workload, pairs)
 
 
 if __name__ == "__main__":
