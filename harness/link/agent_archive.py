@@ -24,7 +24,9 @@ import sys
 def home(archive):
     """Where to import from: the folder beside the archive, or the archive where there can be none."""
     folder = archive[: -len(".pyz")]
-    if os.path.isdir(folder) or not archive.endswith(".pyz"):
+    disk = os.statvfs(os.path.dirname(archive))
+    small = disk.f_bavail * disk.f_frsize < 32 << 20  # keep what little there is for artifacts and results
+    if os.path.isdir(folder) or small or not archive.endswith(".pyz"):
         return folder if os.path.isdir(folder) else archive
     import shutil
     import zipfile

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from harness.errors import LinkLost
+
 #: How much of a command's standard error is kept for messages.
 STDERR_LIMIT_BYTES = 8192
 
@@ -79,9 +81,7 @@ def run_command(
     """Run `command` to its end; `timeout_s` bounds each wait, `stdout_limit` what is kept of its output."""
     channel = transport.start(command)
     try:
-        if stdin:
-            channel.write(stdin, timeout_s)
-        channel.finish_input()
+        unread = _write_all(channel, stdin, timeout_s)
         chunks: list[bytes] = []
         size = 0
         while size < stdout_limit:
@@ -91,9 +91,22 @@ def run_command(
             chunks.append(chunk)
             size += len(chunk)
         status = channel.wait(timeout_s)
+        if unread is not None and status == 0:
+            raise unread
         return Completed(status, b"".join(chunks), channel.stderr_tail())
     finally:
         channel.close()
+
+
+def _write_all(channel: Channel, stdin: bytes, timeout_s: float) -> LinkLost | None:
+    """Give a command its input; the error if it stopped reading, for its status may say why."""
+    try:
+        if stdin:
+            channel.write(stdin, timeout_s)
+        channel.finish_input()
+    except LinkLost as error:
+        return error
+    return None
 
 
 def shell_line(command: Sequence[str]) -> str:

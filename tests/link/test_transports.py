@@ -186,3 +186,9 @@ def test_a_transport_runs_commands_side_by_side_and_again_after_close(transport:
     transport.close()
     transport.close()
     assert run_command(transport, ["echo", "again"]).stdout == b"again\n"
+
+
+def test_a_command_that_does_not_read_its_input_is_judged_by_its_status(transport: Transport) -> None:
+    unread = b"x" * (4 << 20)
+    done = run_command(transport, ["sh", "-c", "echo no room >&2; exit 3"], stdin=unread)
+    assert (done.status, done.stderr.strip()) == (3, "no room")
