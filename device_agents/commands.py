@@ -54,7 +54,12 @@ def run(arguments: List[str], claimed: int) -> int:
             return command(workspace, arguments[1:], out)
         except WorkspaceError as error:
             out.write(encode(error.reply))
-        except (ProtocolError, IndexError, ValueError) as error:  # a missing, malformed or unusable argument
+        except (
+            ProtocolError,
+            IndexError,
+            ValueError,
+            OverflowError,
+        ) as error:  # a missing, malformed or unusable argument
             traceback.print_exc()  # which, of a supervisor, goes to its log
             out.write(encode(CommandFailed("bad_request", f"{arguments[0]}: {error}")))
         except BrokenPipeError:

@@ -4,11 +4,14 @@ import os
 import time
 from typing import Any, BinaryIO, Callable, Iterator, Optional
 
-from device_agents.protocol import MAX_LINE_BYTES, JobEnded, encode
+from device_agents.protocol import MAX_LINE_BYTES, JobEnded, ProtocolError, encode
 from device_agents.workspace import hold, is_locked
 
 #: How often a follower looks for more. Each look is one fstat, so a timed loop beside it does not notice.
 POLL_S = 0.1
+
+#: How JobEnded's line ends; its keys are sorted, and no other message can end so.
+_END = b'"type":"ended"}'
 
 
 class Journal:
@@ -38,6 +41,7 @@ def follow(folder: str, offset: int, sleep: Callable[[float], None] = time.sleep
     """Pieces of the journal from `offset` on, always whole lines, until the job has ended.
 
     A job whose supervisor is gone without a word (reboot, SIGKILL) is ended here: nobody waits for it.
+    Raises ProtocolError where a line is longer than any that an agent writes: the file was damaged.
     """
     with open(os.path.join(folder, "journal.jsonl"), "rb", buffering=0) as journal:
         while True:
@@ -63,7 +67,7 @@ def follow(folder: str, offset: int, sleep: Callable[[float], None] = time.sleep
 
 def ended(lines: bytes) -> bool:
     """Whether the last of these journal lines is the job's end."""
-    return b'"type":"ended"' in lines.rstrip(b"\n").rpartition(b"\n")[2]
+    return lines.endswith(_END + b"\n")
 
 
 def end_orphan(folder: str) -> Optional[int]:
@@ -75,22 +79,29 @@ def end_orphan(folder: str) -> Optional[int]:
     if lock is None:
         return None
     with lock, open(os.path.join(folder, "journal.jsonl"), "r+b") as journal:
-        content = journal.read()
+        size = journal.seek(0, os.SEEK_END)
+        # A line and the half of one that was cut short; a damaged journal may be of any size.
+        begin = journal.seek(max(0, size - 2 * MAX_LINE_BYTES))
+        content = journal.read(2 * MAX_LINE_BYTES)
         whole = content[: content.rfind(b"\n") + 1]
-        last = whole.rfind(b"\n", 0, -1) + 1
+        if begin > 0 and not whole:
+            raise ProtocolError("the journal ends in a line of more than {} bytes".format(MAX_LINE_BYTES))
         if ended(whole):
-            return last
+            return begin + whole.rfind(b"\n", 0, -1) + 1
         message = "the job's supervisor is gone without a word; the board may have restarted"
         # Half a line that it left behind was shown to nobody.
-        journal.seek(len(whole))
+        journal.seek(begin + len(whole))
         journal.truncate()
         journal.write(encode(JobEnded(time.time(), "failed", "infrastructure", "supervisor_died", message)))
         journal.flush()
         os.fsync(journal.fileno())
-        return len(whole)
+        return begin + len(whole)
 
 
 def _whole_lines(journal: BinaryIO, offset: int) -> bytes:
     journal.seek(offset)
     piece = journal.read(MAX_LINE_BYTES + 1)
-    return piece[: piece.rfind(b"\n") + 1]
+    whole = piece[: piece.rfind(b"\n") + 1]
+    if len(piece) > MAX_LINE_BYTES and not whole:
+        raise ProtocolError("the journal has a line of more than {} bytes".format(MAX_LINE_BYTES))
+    return whole

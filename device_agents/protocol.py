@@ -11,13 +11,15 @@ Format history
 """
 
 import json
-import math
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple, Type, TypeVar, Union
 
 PROTOCOL_VERSION = 2
 
 #: Longest line either side accepts; bulk data travels as files, never in lines.
 MAX_LINE_BYTES = 1 << 20
+
+#: No time, size or count is beyond this either way: what is counted with them stays finite, and fits int64.
+MAX_NUMBER = (1 << 63) - 1
 
 T = TypeVar("T")
 
@@ -531,14 +533,14 @@ def decode(line: bytes) -> Any:
         raise ProtocolError("a line of {} bytes is longer than {}".format(len(line), MAX_LINE_BYTES))
     try:
         body = json.loads(line.decode("utf-8"))
+        if not isinstance(body, dict):
+            raise ProtocolError("not a JSON object: {!r}".format(line[:80]))
+        kind = body.get("type")
+        if not isinstance(kind, str) or kind not in MESSAGES:
+            raise ProtocolError("unknown message type {}".format(repr(kind)[:80]))
+        return build(MESSAGES[kind], body)
     except (ValueError, RecursionError) as error:
-        raise ProtocolError("not a JSON line ({}): {!r}".format(error, line[:80])) from error
-    if not isinstance(body, dict):
-        raise ProtocolError("not a JSON object: {!r}".format(line[:80]))
-    kind = body.get("type")
-    if not isinstance(kind, str) or kind not in MESSAGES:
-        raise ProtocolError("unknown message type {!r}".format(kind))
-    return build(MESSAGES[kind], body)
+        raise ProtocolError("not a JSON line ({}): {!r}".format(str(error)[:200], line[:80])) from error
 
 
 def expect(kind: Type[T], line: bytes) -> T:
@@ -586,10 +588,10 @@ def _checked(annotation: Any, value: Any, where: str) -> Any:
     elif hasattr(annotation, "_fields"):
         if isinstance(value, dict):
             return build(annotation, value)
-    elif annotation is float:
-        if isinstance(value, (int, float)) and not isinstance(value, bool) and _finite(value):
-            return float(value)
-    elif isinstance(value, annotation) and (annotation is bool or not isinstance(value, bool)):
+    elif annotation in (int, float):
+        if _is_number(annotation, value):
+            return annotation(value)
+    elif isinstance(value, annotation):
         return _text(value) if annotation is str else value
     raise ProtocolError("{} is {}, not {}".format(where, repr(value)[:80], annotation))
 
@@ -599,12 +601,10 @@ def _text(value: str) -> str:
     return value.encode("utf-8", "replace").decode("utf-8")
 
 
-def _finite(value: float) -> bool:
+def _is_number(annotation: Any, value: Any) -> bool:
     """Python's JSON has NaN, Infinity and integers beyond any float; no time or size is one of these."""
-    try:
-        return math.isfinite(value)
-    except OverflowError:
-        return False
+    kinds = (int, float) if annotation is float else int
+    return isinstance(value, kinds) and not isinstance(value, bool) and -MAX_NUMBER <= value <= MAX_NUMBER
 
 
 def _origin(annotation: Any) -> Tuple[Any, Any]:

@@ -187,10 +187,10 @@ class Workspace:
                     return None
                 # Whoever just took it has not signed yet, but has emptied the file.
                 taken = os.fstat(lock.fileno()).st_mtime
-                note: Dict[str, Any] = json.loads(lock.read().decode("utf-8", "replace") or "{}")
-        except (OSError, ValueError):
+                note: Dict[str, Any] = json.loads(lock.read(4096).decode("utf-8", "replace") or "{}")
+                return str(note.get("job", "another job")), float(note.get("since", taken))
+        except (OSError, ValueError, TypeError, AttributeError):  # a file that somebody wrote into
             return None
-        return str(note.get("job", "another job")), float(note.get("since", taken))
 
     def try_board(self, job_id: str) -> Optional[BinaryIO]:
         """Take the board for a job; the open file is the lock, None means somebody else has it."""

@@ -11,7 +11,16 @@ import pytest
 
 from device_agents import journal
 from device_agents.journal import Journal, follow
-from device_agents.protocol import MAX_LINE_BYTES, JobEnded, JobWaiting, decode, encode
+from device_agents.protocol import (
+    MAX_LINE_BYTES,
+    DeviceFacts,
+    JobEnded,
+    JobStarted,
+    JobWaiting,
+    ProtocolError,
+    decode,
+    encode,
+)
 from device_agents.workspace import hold
 
 LINES = [encode(JobWaiting(float(i), f"job-{i}", 0.0)) for i in range(5)]
@@ -124,3 +133,29 @@ def test_words_in_a_message_are_no_end() -> None:
     assert not journal.ended(line)
     assert journal.ended(line + END)
     assert not journal.ended(END + line)
+
+
+def test_no_other_message_is_taken_for_the_end() -> None:
+    """A fact of the board may be called `type` and say `ended`."""
+    tricky = DeviceFacts(*[None] * 5, "m", None, "k", "p", *[None] * 4, "h", None, details={"type": "ended"})
+    line = encode(JobStarted(1.0, 7, tricky))
+    assert b'"type":"ended"' in line
+    assert not journal.ended(line)
+
+
+@pytest.mark.parametrize("tail", [b"", b"\n", b"\n" + END], ids=["no end", "its end", "an end after it"])
+def test_a_journal_with_an_endless_line_is_refused_and_left_alone(folder: str, tail: bytes) -> None:
+    """A follower would look for the end of that line for ever, or take a damaged file into memory."""
+    write(folder, LINES[0] + b"x" * (3 * MAX_LINE_BYTES) + tail)
+    told = follow(folder, 0, no_sleep)
+    assert next(told) == LINES[0]
+    with pytest.raises(ProtocolError, match="a line of more than 1048576 bytes"):
+        next(told)
+    assert len(read(folder)) == len(LINES[0]) + 3 * MAX_LINE_BYTES + len(tail)
+
+
+def test_the_end_of_a_large_journal_is_found_without_reading_all_of_it(folder: str) -> None:
+    long = encode(JobWaiting(1.0, "x" * 999_000, 0.0))
+    write(folder, long * 4 + END + b'{"half')
+    end = journal.end_orphan(folder)
+    assert end == 4 * len(long)
