@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +20,7 @@ from device_agents.protocol import (
     RepetitionEnded,
 )
 from harness.board_options import BoardOptions
+from harness.errors import AgentError, DeviceError
 from harness.link.deployment import Blob, OnProgress
 from harness.link.device_session import DeviceSession
 from harness.preparation import Workload
@@ -33,6 +36,9 @@ JOB_ALLOWANCE_S = 600.0
 
 #: Building an engine on a Nano takes minutes for a small network and half an hour for a large one.
 BUILD_ALLOWANCE_S = {"tensorrt": 5400.0}
+
+#: The agent ends a job at its deadline and restores the board; one that still goes on then never ends.
+END_ALLOWANCE_S = 600.0
 
 
 class Interrupted(Exception):
@@ -74,13 +80,16 @@ def run_case(
     Interrupted, the job being cancelled, once `stopping` says so.
     """
     case = request.case
-    recording = Recording(case, request.workload, request.options, request.profile)
     job, sending = job_of(request), _sending(session.device, observer)
+    recording = Recording(case, request.workload, request.options, request.profile, asked=job)
     known = not session.submit(job, request.workload.blobs, sending)
     observer.case_started(case)
     done = 0
+    give_up = time.monotonic() + job.lock_wait_s + job.deadline_s + END_ALLOWANCE_S
     for event in session.follow(request.job_id):
         recording.take(event)
+        if time.monotonic() > give_up:
+            raise _endless(session, request.job_id)
         if isinstance(event, JobWaiting):
             observer.waiting(case, event.holder)
         if isinstance(event, RepetitionEnded):
@@ -97,6 +106,17 @@ def run_case(
             session.fetch(request.job_id, file, Path(folder) / file.name)
         record, samples = recording.measured(Path(folder))
     return CaseOutcome(record, samples, known)
+
+
+def _endless(session: DeviceSession, job_id: str) -> AgentError:
+    """The error of a job that tells on and on; it is asked to end, whatever the board makes of that."""
+    with contextlib.suppress(DeviceError):
+        session.cancel(job_id)
+    return AgentError(
+        f"{session.device}: job {job_id} still goes on long after its deadline",
+        "restart the board: its agent no longer does what it is told",
+        "endless_job",
+    )
 
 
 def job_of(request: CaseRequest) -> Job:

@@ -27,6 +27,13 @@ Foreign exceptions (paramiko, sqlalchemy, cattrs, the leaves' own) are translate
 
 from __future__ import annotations
 
+import re
+
+
+def reason_word(said: str, otherwise: str) -> str:
+    """A reason that a board gives, if it is one word as reasons are: scripts and tables read it."""
+    return said if re.fullmatch("[a-z][a-z0-9_]{0,39}", said) else otherwise
+
 
 class BenchError(Exception):
     """Any failure edgebench expects. `exit_code` is what `bench` ends with if nobody handles it."""

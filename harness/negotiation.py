@@ -56,7 +56,7 @@ def negotiate(case: Case, status: RuntimeStatus, options: BoardOptions) -> Artif
 
 
 def _onnxruntime(case: Case, status: RuntimeStatus, _options: BoardOptions) -> ArtifactForm:
-    found = re.match(r"(\d+)\.(\d+)", status.version or "")
+    found = re.match(r"(\d{1,4})\.(\d{1,4})", status.version or "")
     if found is None:
         return ArtifactForm(case.precision)
     version = (int(found[1]), int(found[2]))
@@ -68,7 +68,7 @@ def _onnxruntime(case: Case, status: RuntimeStatus, _options: BoardOptions) -> A
 
 def _tensorrt(case: Case, status: RuntimeStatus, options: BoardOptions) -> ArtifactForm:
     details = status.details
-    opset = re.match(r"\d+", details.get("max_opset", ""))
+    opset = re.match(r"\d{1,4}", details.get("max_opset", ""))
     ceiling = int(opset[0]) if opset else None
     capability = details.get("compute_capability", "unknown")
     hardware = f"{details.get('gpu', 'its GPU')} (compute capability {capability})"

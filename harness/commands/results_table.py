@@ -45,9 +45,9 @@ _COLUMNS = (
 def show_results(results: Results) -> None:
     """Print a table per device, then the sentences."""
     rows = table_rows(results)
-    reasons = {index: record.failure.reason for index, record in enumerate(results.records) if record.failure}
+    reasons = {i: plain(record.failure.reason) for i, record in enumerate(results.records) if record.failure}
     for device in dict.fromkeys(row.device for row in rows):
-        console.out.print(f"[bold]{escape(device)}[/]")
+        console.out.print(f"[bold]{escape(plain(device))}[/]")
         own = [row for row in rows if row.device == device]
         console.out.print(_table(own, reasons, console.out.width))
         console.out.print()

@@ -54,11 +54,11 @@ def send_blob(transport: Transport, put: list[str], blob: Blob, on_progress: OnP
     channel = transport.start([*put, blob.sha256, str(blob.bytes)])
     try:
         lines = LineReader(channel)
-        state = _state(transport.name, channel, lines)
+        state = _state(transport.name, channel, lines, blob)
         if not state.complete:
             _write_from(channel, blob, state.have, on_progress)
             channel.finish_input()
-            state = _state(transport.name, channel, lines)
+            state = _state(transport.name, channel, lines, blob)
         if not state.complete:
             raise AgentError(f"{transport.name}: took only {state.have} of {blob.bytes} bytes of {blob.name}")
     finally:
@@ -76,14 +76,20 @@ def _write_from(channel: Channel, blob: Blob, offset: int, on_progress: OnProgre
                 on_progress(sent, blob.bytes)
 
 
-def _state(device: str, channel: Channel, lines: LineReader) -> BlobState:
+def _state(device: str, channel: Channel, lines: LineReader, blob: Blob) -> BlobState:
     line = lines.line(WRITE_TIMEOUT_S)
     if line is None:
         channel.wait(WRITE_TIMEOUT_S)
         raise AgentError(
             f"{device}: the agent ended while it was sent a file: {channel.stderr_tail().strip()}"
         )
-    return message_of_kind(device, BlobState, line)
+    state = message_of_kind(device, BlobState, line)
+    if not 0 <= state.have <= blob.bytes:
+        raise AgentError(
+            f"{device}: the agent says that it has {state.have} of {blob.bytes} bytes of {blob.name}",
+            reason="bad_protocol",
+        )
+    return state
 
 
 def _deployment_error(device: str, folder: str, result: Completed) -> AgentError | BoardFull:

@@ -6,6 +6,7 @@ import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import BinaryIO, cast, get_args
 
 from device_agents.protocol import (
     PROTOCOL_VERSION,
@@ -23,7 +24,7 @@ from harness.errors import AgentError, LinkError, LinkLost, LinkTimeout
 from harness.link.agent_archive import agent_archive
 from harness.link.deployment import Blob, OnProgress, deploy_agent, send_blob
 from harness.link.transport import Completed, Transport, run_command
-from harness.link.wire import LineReader, message_of, message_of_kind
+from harness.link.wire import LineReader, message_of, message_of_kind, protocol_mismatch
 
 #: A probe proves runtimes in child processes, and importing one on a slow board takes long.
 PROBE_TIMEOUT_S = 180.0
@@ -38,7 +39,17 @@ RECONNECT_PAUSES_S = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 #: How often a connection that breaks while a job is handed over is renewed.
 MAX_RENEWALS = 3
 
+#: An answer that trickles is given up after this, seconds.
+ANSWER_TIMEOUT_S = 600.0
+
+#: Six hours of a job that tells of its board every second. The events are kept until the job ends, and may
+#: take twenty times as much memory as their lines have bytes.
+MAX_JOURNAL_BYTES = 16 << 20
+
 _FETCH_CHUNK_BYTES = 1 << 18
+
+#: What a journal may tell.
+_EVENTS: tuple[type, ...] = get_args(Event)
 
 
 class DeviceSession:
@@ -67,17 +78,17 @@ class DeviceSession:
     def open(self, runtimes: Sequence[str]) -> ProbeReply:
         """Connect, put the agent there unless it is, ask what board this is and whether `runtimes` work."""
         command = [*self._agent, "probe", ",".join(runtimes)]
-        result = run_command(self._transport, command, timeout_s=PROBE_TIMEOUT_S)
+        result = self._run(command, PROBE_TIMEOUT_S)
         if not result.stdout and _agent_is_missing(result):
             deploy_agent(self._transport, agent_archive(), self._workspace)
-            result = run_command(self._transport, command, timeout_s=PROBE_TIMEOUT_S)
+            result = run_command(
+                self._transport, command, timeout_s=PROBE_TIMEOUT_S, within_s=ANSWER_TIMEOUT_S
+            )
         if not result.stdout:
             raise self._no_answer(result)
         reply = message_of_kind(self.device, ProbeReply, result.stdout)
         if reply.protocol != PROTOCOL_VERSION:
-            raise AgentError(
-                f"{self.device}: agent speaks protocol {reply.protocol}", reason="protocol_mismatch"
-            )
+            raise protocol_mismatch(self.device, reply.protocol)
         return reply
 
     def examine(self) -> Examination:
@@ -123,12 +134,17 @@ class DeviceSession:
         for _ in range(3):
             line = self._ask("submit", stdin=encode(job))
             reply = message_of_kind(self.device, SubmitReply, line)
-            if reply.state != "missing":
+            if reply.state in ("accepted", "exists"):
                 return reply.state == "accepted"
-            for sha256 in reply.missing:
+            if reply.state != "missing":
+                raise AgentError(
+                    f"{self.device}: the agent answers a job with {reply.state[:80]!r}", reason="bad_protocol"
+                )
+            for sha256 in dict.fromkeys(reply.missing):
                 if sha256 not in blobs:
                     raise AgentError(
-                        f"{self.device}: the agent asks for {sha256[:80]!r}, which is not of this job"
+                        f"{self.device}: the agent asks for {sha256[:80]!r}, which is not of this job",
+                        reason="bad_protocol",
                     )
                 blob = blobs[sha256]
                 send_blob(self._transport, [*self._agent, "put"], blob, on_progress(blob))
@@ -142,6 +158,13 @@ class DeviceSession:
             try:
                 for event, position in self._follow_from(job_id, offset):
                     offset, failures = position, 0
+                    if offset > MAX_JOURNAL_BYTES:
+                        raise AgentError(
+                            f"{self.device}: the journal of job {job_id} is longer than {MAX_JOURNAL_BYTES} "
+                            "bytes and has no end",
+                            f"look what writes to it; `bench device clean {self.device}` removes it",
+                            "bad_protocol",
+                        )
                     yield event
                     if isinstance(event, JobEnded):
                         return
@@ -152,23 +175,30 @@ class DeviceSession:
                 failures += 1
 
     def fetch(self, job_id: str, file: BlobRef, target: Path) -> None:
-        """A result file to `target`, complete and with the hash it was announced with, or an error."""
-        content = bytearray()
-        failures = 0
-        while True:
-            before = len(content)
-            try:
-                self._fetch_rest(job_id, file, content)
-                break
-            except LinkError as error:
-                failures = failures if len(content) == before else 0
-                self._pause(failures, error)
-                failures += 1
-        if len(content) != file.bytes or hashlib.sha256(content).hexdigest() != file.sha256:
+        """A result file to `target`, complete and with the hash it was announced with, or an error.
+
+        At most one byte more than announced is taken, and none of it is kept in memory.
+        """
+        part = target.with_name(f"{target.name}.part")
+        try:
+            with part.open("w+b") as content:
+                self._fetch_all(job_id, file, content)
+                size = content.tell()
+                content.seek(0)
+                found = hashlib.file_digest(content, "sha256").hexdigest()
+            if size != file.bytes or found != file.sha256:
+                raise AgentError(
+                    f"{self.device}: result {file.name} of job {job_id} came damaged", reason="bad_result"
+                )
+            part.replace(target)
+        except OSError as error:
             raise AgentError(
-                f"{self.device}: result {file.name} of job {job_id} came damaged", reason="bad_result"
-            )
-        target.write_bytes(content)
+                f"{self.device}: result {file.name} cannot be kept on this computer: {error.strerror}",
+                f"free space in {target.parent}, or name another folder in TMPDIR",
+                "host_disk",
+            ) from error
+        finally:
+            part.unlink(missing_ok=True)
 
     def cancel(self, job_id: str) -> None:
         """End a job; one that has ended stays as it is."""
@@ -183,23 +213,39 @@ class DeviceSession:
         self._transport.close()
 
     def _ask(self, *arguments: str, stdin: bytes = b"") -> bytes:
-        result = run_command(
-            self._transport, [*self._agent, *arguments], stdin=stdin, timeout_s=COMMAND_TIMEOUT_S
-        )
+        result = self._run([*self._agent, *arguments], COMMAND_TIMEOUT_S, stdin)
         if not result.stdout:
             raise self._no_answer(result)
         return result.stdout
 
-    def _fetch_rest(self, job_id: str, file: BlobRef, content: bytearray) -> None:
+    def _run(self, command: Sequence[str], timeout_s: float, stdin: bytes = b"") -> Completed:
+        return run_command(
+            self._transport, command, stdin=stdin, timeout_s=timeout_s, within_s=ANSWER_TIMEOUT_S
+        )
+
+    def _fetch_all(self, job_id: str, file: BlobRef, content: BinaryIO) -> None:
+        failures = 0
+        while True:
+            before = content.tell()
+            try:
+                self._fetch_rest(job_id, file, content)
+                return
+            except LinkError as error:
+                failures = failures if content.tell() == before else 0
+                self._pause(failures, error)
+                failures += 1
+
+    def _fetch_rest(self, job_id: str, file: BlobRef, content: BinaryIO) -> None:
         """Append to `content` what it lacks of a result file, while the link holds."""
-        channel = self._transport.start([*self._agent, "get", job_id, file.name, str(len(content))])
+        have = content.tell()
+        channel = self._transport.start([*self._agent, "get", job_id, file.name, str(have)])
         try:
             channel.finish_input()
-            while len(content) <= file.bytes:
-                piece = channel.read(_FETCH_CHUNK_BYTES, COMMAND_TIMEOUT_S)
+            while have <= file.bytes:
+                piece = channel.read(min(_FETCH_CHUNK_BYTES, file.bytes + 1 - have), COMMAND_TIMEOUT_S)
                 if not piece:
                     return
-                content += piece
+                have += content.write(piece)
         finally:
             channel.close()
 
@@ -216,7 +262,13 @@ class DeviceSession:
             channel.finish_input()
             lines = LineReader(channel)
             while (line := lines.line(SILENCE_S)) is not None:
-                yield message_of(self.device, line), offset + lines.consumed
+                event = message_of(self.device, line)
+                if not isinstance(event, _EVENTS):
+                    raise AgentError(
+                        f"{self.device}: the journal of job {job_id} holds a {type(event).__name__}",
+                        reason="bad_protocol",
+                    )
+                yield cast(Event, event), offset + lines.consumed
         finally:
             channel.close()
 

@@ -7,14 +7,18 @@ board needs nothing but a POSIX shell and Python, and a new way to reach boards 
 from __future__ import annotations
 
 import shlex
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from harness.errors import LinkLost
+from harness.errors import AgentError, LinkLost, LinkTimeout
 
 #: How much of a command's standard error is kept for messages.
 STDERR_LIMIT_BYTES = 8192
+
+#: What to do about a board that says what no agent would.
+OUTPUT_REMEDY = "if the board's login shell prints something (in .bashrc, say), make it silent for commands"
 
 
 class Channel(Protocol):
@@ -77,19 +81,29 @@ def run_command(
     stdin: bytes = b"",
     timeout_s: float = 30.0,
     stdout_limit: int = 4 << 20,
+    within_s: float | None = None,
 ) -> Completed:
-    """Run `command` to its end; `timeout_s` bounds each wait, `stdout_limit` what is kept of its output."""
+    """Run `command` to its end; `timeout_s` bounds each wait, `within_s` all of them together.
+
+    Raises AgentError when it says more than `stdout_limit` bytes.
+    """
+    give_up = None if within_s is None else time.monotonic() + within_s
     channel = transport.start(command)
     try:
         unread = _write_all(channel, stdin, timeout_s)
         chunks: list[bytes] = []
         size = 0
-        while size < stdout_limit:
-            chunk = channel.read(min(65536, stdout_limit - size), timeout_s)
-            if not chunk:
-                break
+        while chunk := channel.read(65536, timeout_s):
             chunks.append(chunk)
             size += len(chunk)
+            if size > stdout_limit:
+                raise AgentError(
+                    f"{transport.name}: a command said more than {stdout_limit} bytes and did not end",
+                    OUTPUT_REMEDY,
+                    "bad_protocol",
+                )
+            if give_up is not None and time.monotonic() > give_up:
+                raise LinkTimeout(f"{transport.name}: an answer was not complete within {within_s:g} s")
         status = channel.wait(timeout_s)
         if unread is not None and status == 0:
             raise unread

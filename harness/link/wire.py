@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import json
+import time
 from typing import Any, TypeVar
 
-from device_agents.protocol import MAX_LINE_BYTES, CommandFailed, ProtocolError, decode
-from harness.errors import AgentError, BoardBusy, BoardFull, DeviceError
-from harness.link.transport import Channel
+from device_agents.protocol import (
+    MAX_LINE_BYTES,
+    PROTOCOL_VERSION,
+    CommandFailed,
+    ProtocolError,
+    decode,
+)
+from harness.errors import AgentError, BoardBusy, BoardFull, DeviceError, LinkTimeout, reason_word
+from harness.link.transport import OUTPUT_REMEDY, Channel
 
 T = TypeVar("T")
+
+#: A line may come in pieces; all of them have to come within this many times what one may take.
+LINE_PATIENCE = 5
 
 
 class LineReader:
@@ -20,9 +31,14 @@ class LineReader:
         self.consumed = 0
 
     def line(self, timeout_s: float) -> bytes | None:
-        """The next line, newline included, or None at the end of the output."""
+        """The next line, newline included, or None at the end of the output.
+
+        Raises LinkTimeout when nothing comes for `timeout_s`, or the line's end not in a few times that.
+        """
+        give_up = time.monotonic() + LINE_PATIENCE * timeout_s
+        searched = 0
         while True:
-            end = self._buffer.find(b"\n")
+            end = self._buffer.find(b"\n", searched)
             if end >= 0:
                 line = bytes(self._buffer[: end + 1])
                 del self._buffer[: end + 1]
@@ -32,6 +48,9 @@ class LineReader:
                 raise AgentError(
                     f"the agent sent a line of more than {MAX_LINE_BYTES} bytes", reason="bad_protocol"
                 )
+            if time.monotonic() > give_up:
+                raise LinkTimeout(f"a line was not complete within {LINE_PATIENCE * timeout_s:g} s")
+            searched = len(self._buffer)
             piece = self._channel.read(65536, timeout_s)
             if not piece:
                 # Half a line at the end is a cut link; the line is asked for again from `consumed`.
@@ -44,9 +63,12 @@ def message_of(device: str, line: bytes) -> Any:
     try:
         message = decode(line)
     except ProtocolError as error:
+        spoken = _protocol_of(line)
+        if spoken not in (None, PROTOCOL_VERSION):
+            raise protocol_mismatch(device, spoken) from error
         raise AgentError(
             f"{device}: the agent said something that is not of its protocol: {error}",
-            "if the board's login shell prints something (in .bashrc, say), make it silent for commands",
+            OUTPUT_REMEDY,
             reason="bad_protocol",
         ) from error
     if isinstance(message, CommandFailed):
@@ -65,6 +87,26 @@ def message_of_kind(device: str, kind: type[T], line: bytes) -> T:
     return message
 
 
+def protocol_mismatch(device: str, spoken: object) -> AgentError:
+    """The error of an agent that speaks another protocol than this harness."""
+    return AgentError(
+        f"{device}: its agent speaks protocol {str(spoken)[:20]}, this edgebench {PROTOCOL_VERSION}",
+        "update edgebench on this computer, or remove the agent's folder `agents` on the board: "
+        "the one that fits is sent again then",
+        reason="protocol_mismatch",
+    )
+
+
+def _protocol_of(line: bytes) -> object:
+    """The number that a message which cannot be understood gives of its protocol, if it gives one."""
+    try:
+        body = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    number = body.get("protocol") if isinstance(body, dict) else None
+    return number if type(number) is int else None
+
+
 def command_error(device: str, failed: CommandFailed) -> DeviceError:
     """The error that a failed command of the agent is here."""
     message = f"{device}: {failed.message}"
@@ -72,4 +114,7 @@ def command_error(device: str, failed: CommandFailed) -> DeviceError:
         return BoardFull(message, f"free some space on the board, or run `bench device clean {device}`")
     if failed.reason == "board_busy":
         return BoardBusy(message, "wait for the other job, or give --wait a longer time")
-    return AgentError(message, reason=failed.reason)
+    if failed.reason == "protocol_mismatch":
+        remedy = "update edgebench on this computer, or remove the agent's folder `agents` on the board"
+        return AgentError(message, remedy, failed.reason)
+    return AgentError(message, reason=reason_word(failed.reason, "agent_error"))

@@ -17,6 +17,9 @@ _SLOWED_SINCE_BOOT = (1 << 17) | (1 << 18) | (1 << 19)
 #: Fewer readings of power than this while the loops ran give no mean.
 MIN_POWER_SAMPLES = 3
 
+#: A share of a shorter time than this is none.
+MIN_LOOP_S = 1e-6
+
 
 def memory_of(
     reached_stages: Sequence[StageReached], samples: Sequence[SamplesTaken] = ()
@@ -112,7 +115,7 @@ def _mean_rails(samples: Sequence[TelemetrySample]) -> dict[str, float]:
 
 def _share(seconds: float | None, taken: SamplesTaken) -> float | None:
     total_s = taken.warmup_s + taken.loop_s
-    return seconds / total_s if seconds is not None and total_s > 0 else None
+    return seconds / total_s if seconds is not None and total_s >= MIN_LOOP_S else None
 
 
 def _throttled(samples: Sequence[TelemetrySample]) -> bool | None:

@@ -204,7 +204,8 @@ def _working(runtimes: Sequence[RuntimeStatus], name: str) -> RuntimeStatus | No
 def _l4t_release(facts: DeviceFacts) -> str | None:
     """36.4.3 of what the agent says: "36.4.3", "R36.4.3", or the file's "# R36 (release), REVISION: 4.3"."""
     text = facts.details.get("l4t_release", "")
-    found = re.search(r"R?(\d+)(?: \(release\), REVISION: |\.)(\d[\d.]*)", text)
+    # Short, and not from within a number: a board may give a megabyte of digits.
+    found = re.search(r"(?<!\d)(\d{1,4})(?: \(release\), REVISION: |\.)(\d[\d.]{0,15})", text)
     return f"{found[1]}.{found[2].rstrip('.')}" if found else None
 
 

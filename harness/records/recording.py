@@ -11,12 +11,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from convert.data.arrays import UNREADABLE_NPZ, load_arrays
 from convert.errors import ConvertError
 from convert.proofs.verification import OutputAgreement, compare_outputs, find_fault
-from device_agents.protocol import BlobRef, Event, JobEnded, SamplesTaken, TensorSpec
+from device_agents.protocol import (
+    BlobRef,
+    Event,
+    Job,
+    JobEnded,
+    OutputsSaved,
+    SamplesTaken,
+    TensorSpec,
+)
 from harness.board_options import BoardOptions
-from harness.errors import AgentError, ConversionFailed, ModelError
+from harness.errors import AgentError, ConversionFailed, ModelError, reason_word
 from harness.preparation import Workload
 from harness.records.board_evidence import energy_of, memory_of, telemetry_of
 from harness.records.board_expectations import remarks
@@ -24,6 +31,8 @@ from harness.records.case_records import artifact_of, fidelity_of, now
 from harness.records.engine_evidence import cross_check_of, engine_of, performance_mode_of
 from harness.records.job_events import JobEvents
 from harness.records.metrics import find_metric
+from harness.records.plausibility import implausible
+from harness.records.result_files import DamagedResult, outputs_bound, read_outputs
 from profiles.devices import DeviceProfile
 from reports import record as kept
 from reports.accuracy import MetricError
@@ -33,6 +42,9 @@ from reports.verdict import Evidence, judge
 
 NS_PER_MS = 1e6
 MS_PER_S = 1e3
+
+#: How much of a board's words on its failure is kept, characters.
+MAX_MESSAGE = 8000
 
 #: Remedies for what can happen on a board, by the failure's reason.
 _REMEDIES = {
@@ -51,7 +63,10 @@ Array = NDArray[np.generic]
 
 @dataclass
 class Recording:
-    """What is known of a case so far; events go in as they come, the record comes out at the end."""
+    """What is known of a case so far; events go in as they come, the record comes out at the end.
+
+    With `asked`, events that cannot be true of that job are refused.
+    """
 
     case: Case
     workload: Workload
@@ -59,9 +74,13 @@ class Recording:
     profile: DeviceProfile | None = None
     started_at: str = field(default_factory=now)
     heard: JobEvents = field(default_factory=JobEvents)
+    asked: Job | None = None
 
     def take(self, event: Event) -> None:
-        """Note one event."""
+        """Note one event; raises AgentError for one that cannot be true."""
+        fault = implausible(event, self.asked, self.workload, self.heard) if self.asked else None
+        if fault is not None:
+            raise AgentError(f"{self.case.device}: {fault}", reason="implausible_event")
         self.heard.take(event)
 
     @property
@@ -74,21 +93,25 @@ class Recording:
         wanted = [taken.file for taken in self.heard.samples]
         outputs = self.heard.outputs
         wanted += list({(saved.purpose, saved.file.sha256): saved.file for saved in outputs}.values())
+        names: dict[str, str] = {}
         for file in wanted:
             # The board says how its files are called; here they go into a folder of ours.
-            if not re.fullmatch(r"\w[\w.-]*", file.name):
+            if not re.fullmatch(r"\w[\w.-]{0,99}", file.name, re.ASCII):
                 raise AgentError(f"{self.case.device}: {file.name[:80]!r} is not the name of a result file")
+            if names.setdefault(file.name.lower(), file.sha256) != file.sha256:
+                raise AgentError(f"{self.case.device}: it calls two result files {file.name!r}")
         return wanted
 
     def failed(self) -> Record | None:
         """The record of a job that failed, or None if it went well."""
         if self.end is None or self.end.outcome == "ok":
             return None
-        reason = self.end.reason or self.end.outcome
+        reason = reason_word(self.end.reason or self.end.outcome, "failed")
+        failure_class = self.end.failure_class
         failure = Failure(
-            class_=self.end.failure_class or "infrastructure",
+            class_=failure_class if failure_class in kept.FAILURE_CLASSES else "infrastructure",
             reason=reason,
-            message=self.end.message or "the job failed",
+            message=(self.end.message or "").strip()[:MAX_MESSAGE] or "the job failed",
             remedy=_REMEDIES.get(reason),
         )
         return Record(
@@ -205,16 +228,16 @@ class Recording:
         """Agreement with the fp32 reference, once per repetition whose outputs differ from the others'."""
         if self.workload.reference is None:
             return []
-        distinct = {s.file.sha256: s.file for s in self.heard.outputs if s.purpose == "check"}
+        distinct = {s.file.sha256: s for s in self.heard.outputs if s.purpose == "check"}
         try:
             return [
                 compare_outputs(
                     self.workload.reference,
-                    self._load(folder, file, stacked=False),
+                    self._load(folder, saved, stacked=False),
                     self.workload.aliases,
                     self.workload.quantization,
                 )
-                for file in distinct.values()
+                for saved in distinct.values()
             ]
         except ConvertError as error:
             message = f"{self.case.label}: {error.message}"
@@ -236,20 +259,23 @@ class Recording:
         if saved is None or self.workload.labels is None or self.workload.metric is None:
             return None
         stacked = self.workload.evaluation is not None and self.workload.evaluation.stacked
-        outputs = self._load(folder, saved.file, stacked=stacked)
+        outputs = self._load(folder, saved, stacked=stacked)
         try:
             return find_metric(self.workload.metric)(outputs, self.workload.labels)
         except MetricError as error:
             raise ModelError(f"{self.case.label}: {error.message}", error.remedy, "metric_failed") from error
 
-    def _load(self, folder: Path, file: BlobRef, *, stacked: bool) -> Mapping[str, Array]:
+    def _load(self, folder: Path, saved: OutputsSaved, *, stacked: bool) -> Mapping[str, Array]:
         """Outputs that the board saved, in the terms of the model's source."""
-        names = [spec.names[0] for spec in self.workload.outputs]
+        names, file = [spec.names[0] for spec in self.workload.outputs], saved.file
         try:
-            outputs = load_arrays(folder / file.name, names)
+            bound = outputs_bound(self.workload, saved.purpose)
+            outputs = read_outputs(folder / file.name, names, saved.examples, bound)
             return self.workload.in_source_terms(outputs, stacked=stacked)
-        except (*UNREADABLE_NPZ, KeyError) as error:
-            raise AgentError(f"{self.case.device}: {file.name} cannot be read: {error}") from error
+        except (DamagedResult, ValueError, KeyError, IndexError) as error:
+            raise AgentError(
+                f"{self.case.device}: {file.name} cannot be read: {error}", reason="bad_result"
+            ) from error
 
     def _median_stage_ms(self, stage: str) -> float | None:
         seconds = [reached.seconds for reached in self.heard.stages if reached.stage == stage]
