@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 
 #: What stands where there is no figure. Absent is never shown as 0.
 ABSENT = "—"
@@ -40,6 +41,14 @@ def seconds(value: float) -> str:
     if value < 3600.0:
         return f"{int(value // 60)} min {int(value % 60):02d} s"
     return f"{int(value // 3600)} h {int(value % 3600 // 60):02d} min"
+
+
+def moment(unix_seconds: float) -> str:
+    """A time of day as UTC; clocks of boards may say any year: 2026-11-21 22:00:00 UTC."""
+    try:
+        return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(unix_seconds))
+    except (OverflowError, ValueError, OSError):
+        return f"{unix_seconds:.0f} s after 1970"
 
 
 def size(count: float) -> str:

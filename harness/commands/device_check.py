@@ -22,7 +22,7 @@ from harness.plan import RUNTIMES
 from harness.records.board_expectations import differences, profile_of
 from profiles.devices import device_profile
 from reports.plain_text import plain
-from reports.units import size
+from reports.units import moment, size
 
 EXIT_NOTHING_WORKS = 3
 
@@ -100,10 +100,10 @@ def _show(name: str, probe: ProbeReply) -> None:
     for status in probe.runtimes:
         words = f"{status.package or ''} {status.version or ''}" if status.available else status.reason or ""
         mark = "[green]works[/]" if status.available else "[red]no[/]   "
-        console.out.print(f"  {status.name:12} {mark}  {_safe(words)}")
+        console.out.print(f"  {_safe(status.name):12} {mark}  {_safe(words)}")
     if probe.busy_with:
-        since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(probe.busy_since or 0))
-        console.out.print(f"  busy with job {_safe(probe.busy_with)} since {since}")
+        since = f" since {moment(probe.busy_since)}" if probe.busy_since is not None else ""
+        console.out.print(f"  busy with job {_safe(probe.busy_with)}{since}")
 
 
 def _patient(entry: DeviceEntry, probe: ProbeReply, examined: Examination, clock_ahead_s: float) -> Patient:

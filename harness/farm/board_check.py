@@ -39,7 +39,8 @@ def check_board(entry: DeviceEntry, transport: Transport) -> str | None:
         )
     # The last word: a login script may have talked before.
     version = lines[-1][-1]
-    if tuple(int(part) for part in version.split(".") if part.isdecimal()) < OLDEST_PYTHON:
+    numbers = [int(part[:4]) for part in version.split(".") if part.isdecimal()]
+    if tuple(numbers) < OLDEST_PYTHON:
         raise DeviceError(
             f"{entry.name}: {entry.python} is Python {version}; the agent needs 3.6 or newer",
             "name another one with --python PATH",

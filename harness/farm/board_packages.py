@@ -162,7 +162,8 @@ def platform_of(examined: Examination, jetpack: int | None) -> BoardPlatform:
 def version_pair(text: str) -> tuple[int, int] | None:
     """The first two numbers of a version; None where there are none."""
     parts = text.split(".")[:2]
-    if len(parts) == 2 and all(part.isdecimal() for part in parts):
+    # A board says this: what has more digits than any version is none.
+    if len(parts) == 2 and all(part.isdecimal() and len(part) <= 4 for part in parts):
         return int(parts[0]), int(parts[1])
     return None
 

@@ -12,6 +12,7 @@ from harness.farm.board_packages import (
     pip_pin,
     platform_of,
     possible_runtimes,
+    version_pair,
 )
 from tests.farm.doctor.patients import A72, A76, jetson, pi_4
 
@@ -118,3 +119,18 @@ def test_own_wheels_may_be_any_version_but_those_that_are_known_to_fail() -> Non
         "numpy",
         "onnxruntime<1.21",
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "pair"),
+    [
+        ("2.31", (2, 31)),
+        ("3.11.2", (3, 11)),
+        ("2", None),
+        ("2.x", None),
+        ("2.99999", None),
+        ("1" * 5000 + ".2", None),
+    ],
+)
+def test_a_version_is_two_numbers_of_a_possible_size(text: str, pair: tuple[int, int] | None) -> None:
+    assert version_pair(text) == pair

@@ -1,7 +1,7 @@
 import pytest
 
 from reports.plain_text import plain
-from reports.units import duration, factor, percent, plural, seconds, significant, size
+from reports.units import duration, factor, moment, percent, plural, seconds, significant, size
 
 
 @pytest.mark.parametrize(
@@ -68,3 +68,15 @@ def test_longer_times_sizes_shares_and_counts() -> None:
 )
 def test_text_of_strangers_becomes_one_plain_line(text: str, shown: str) -> None:
     assert plain(text) == shown
+
+
+@pytest.mark.parametrize(
+    ("unix_seconds", "text"),
+    [
+        (1795298400.0, "2026-11-21 22:00:00 UTC"),
+        (-86400.0, "1969-12-31 00:00:00 UTC"),
+        (9.2e18, "9200000000000000000 s after 1970"),
+    ],
+)
+def test_a_moment_of_a_clock_that_is_wrong_is_told_all_the_same(unix_seconds: float, text: str) -> None:
+    assert moment(unix_seconds) == text

@@ -32,7 +32,7 @@ def rules(patient: Patient) -> Iterator[Finding]:
 
 def _supply(patient: Patient) -> Iterator[Finding]:
     text = patient.examined.facts.details.get("supply_max_ma", "")
-    if not text.isdecimal():
+    if not text.isdecimal() or len(text) > 9:
         return
     if int(text) < _FULL_SUPPLY_MA:
         yield advice(

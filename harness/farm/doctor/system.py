@@ -34,7 +34,7 @@ def system_of(examined: Examination) -> System:
     release = examined.os_release
     name = release.get("PRETTY_NAME") or examined.facts.os or "an unknown system"
     codename = release.get("VERSION_CODENAME") or None
-    jetpack = re.match(r"\d+", examined.facts.details.get("jetpack", ""))
+    jetpack = re.match(r"\d{1,4}", examined.facts.details.get("jetpack", ""))
     if jetpack is not None:
         l4t = examined.facts.details.get("l4t_release", "unknown")
         words = f"JetPack {examined.facts.details['jetpack']} (L4T {l4t})"
