@@ -56,7 +56,7 @@ def check(
         session.close()
     findings = diagnose(_patient(entry, probe, examined, clock_ahead_s))
     if as_json:
-        console.out.print_json(json.dumps(_plain(probe, examined, findings)))
+        console.out.print_json(json.dumps(_plain(probe, examined, findings)), ensure_ascii=True)
     else:
         _show(entry.name, probe)
         _show_findings(findings)

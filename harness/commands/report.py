@@ -37,7 +37,7 @@ def report(
     check_folder(folder)
     results, files = write_outputs(opened, run.id, folder)
     if as_json:
-        console.out.print_json(json.dumps(to_json(results)))
+        console.out.print_json(json.dumps(to_json(results)), ensure_ascii=True)
         return
     show_results(results)
     console.out.print(f"\nReport: {files.report}")

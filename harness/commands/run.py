@@ -219,7 +219,7 @@ def run(
     opened.finish(this_run.id, now(), interrupted=not complete)
     results, files = write_outputs(opened, this_run.id, out or DEFAULT_PATH.parent / this_run.id)
     if as_json:
-        console.out.print_json(json.dumps(to_json(results)))
+        console.out.print_json(json.dumps(to_json(results)), ensure_ascii=True)
     else:
         show_results(results)
         console.out.print(f"\nReport: {files.report}", soft_wrap=True)

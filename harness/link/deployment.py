@@ -53,7 +53,7 @@ def send_blob(transport: Transport, put: list[str], blob: Blob, on_progress: OnP
     """Send a blob with the agent's `put` command, from where an earlier try stopped."""
     channel = transport.start([*put, blob.sha256, str(blob.bytes)])
     try:
-        lines = LineReader(channel)
+        lines = LineReader(channel, transport.name)
         state = _state(transport.name, channel, lines, blob)
         if not state.complete:
             _write_from(channel, blob, state.have, on_progress)

@@ -260,7 +260,7 @@ class DeviceSession:
         channel = self._transport.start([*self._agent, "follow", job_id, str(offset)])
         try:
             channel.finish_input()
-            lines = LineReader(channel)
+            lines = LineReader(channel, self.device)
             while (line := lines.line(SILENCE_S)) is not None:
                 event = message_of(self.device, line)
                 if not isinstance(event, _EVENTS):

@@ -25,8 +25,9 @@ LINE_PATIENCE = 5
 class LineReader:
     """Whole lines of a channel's output; `consumed` counts the bytes of those handed out."""
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: Channel, device: str) -> None:
         self._channel = channel
+        self._device = device
         self._buffer = bytearray()
         self.consumed = 0
 
@@ -46,10 +47,14 @@ class LineReader:
                 return line
             if len(self._buffer) > MAX_LINE_BYTES:
                 raise AgentError(
-                    f"the agent sent a line of more than {MAX_LINE_BYTES} bytes", reason="bad_protocol"
+                    f"{self._device}: the agent sent a line of more than {MAX_LINE_BYTES} bytes",
+                    OUTPUT_REMEDY,
+                    "bad_protocol",
                 )
             if time.monotonic() > give_up:
-                raise LinkTimeout(f"a line was not complete within {LINE_PATIENCE * timeout_s:g} s")
+                raise LinkTimeout(
+                    f"{self._device}: a line was not complete within {LINE_PATIENCE * timeout_s:g} s"
+                )
             searched = len(self._buffer)
             piece = self._channel.read(65536, timeout_s)
             if not piece:

@@ -114,6 +114,44 @@ def test_a_board_that_loses_every_file_again_is_given_up(tmp_path: Path) -> None
         played(answer).submit(job(), {blob.sha256: blob}, _no_progress)
 
 
+@pytest.mark.parametrize("have", [-1, 2, 2**62])
+def test_a_board_that_has_more_or_less_than_a_file_can_be_is_refused(tmp_path: Path, have: int) -> None:
+    (tmp_path / "m").write_bytes(b"m")
+    session = played(lambda _command: PlayedChannel([encode(BlobState(have, False))]))
+    with pytest.raises(AgentError, match=rf"says that it has {have} of 1 bytes of m") as error:
+        session.send(Blob("f" * 64, 1, tmp_path / "m", "m"))
+    assert error.value.reason == "bad_protocol"
+
+
+def test_a_job_that_is_answered_with_another_word_is_not_taken_for_known() -> None:
+    session = played(lambda _command: PlayedChannel([encode(SubmitReply("perhaps", "job-1", []))]))
+    with pytest.raises(AgentError, match="answers a job with 'perhaps'"):
+        session.submit(job(), {}, _no_progress)
+
+
+def test_a_file_that_is_asked_for_a_hundred_times_is_sent_once_a_time(tmp_path: Path) -> None:
+    (tmp_path / "m").write_bytes(b"m")
+    blob = Blob("f" * 64, 1, tmp_path / "m", "m")
+    asked: list[str] = []
+
+    def answer(command: list[str]) -> PlayedChannel:
+        asked.append(command[4])
+        if command[4] == "put":
+            return PlayedChannel([encode(BlobState(1, True))])
+        return PlayedChannel([encode(SubmitReply("missing", "job-1", ["f" * 64] * 100))])
+
+    with pytest.raises(AgentError, match="missing again"):
+        played(answer).submit(job(), {blob.sha256: blob}, _no_progress)
+    assert asked == ["submit", "put"] * 3
+
+
+def test_a_result_that_this_computer_cannot_keep_names_the_folder(tmp_path: Path) -> None:
+    with pytest.raises(AgentError, match="cannot be kept on this computer: No such file") as error:
+        played(lambda _command: PlayedChannel([CONTENT])).fetch("job-1", FILE, tmp_path / "gone" / "samples")
+    assert error.value.reason == "host_disk"
+    assert str(tmp_path / "gone") in (error.value.remedy or "")
+
+
 def test_a_full_disk_while_deploying_is_a_full_board() -> None:
     def answer(command: list[str]) -> PlayedChannel:
         if command[0] == "sh":
