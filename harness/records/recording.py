@@ -97,9 +97,14 @@ class Recording:
         for file in wanted:
             # The board says how its files are called; here they go into a folder of ours.
             if not re.fullmatch(r"\w[\w.-]{0,99}", file.name, re.ASCII):
-                raise AgentError(f"{self.case.device}: {file.name[:80]!r} is not the name of a result file")
+                raise AgentError(
+                    f"{self.case.device}: {file.name[:80]!r} is not the name of a result file",
+                    reason="bad_result",
+                )
             if names.setdefault(file.name.lower(), file.sha256) != file.sha256:
-                raise AgentError(f"{self.case.device}: it calls two result files {file.name!r}")
+                raise AgentError(
+                    f"{self.case.device}: it calls two result files {file.name!r}", reason="bad_result"
+                )
         return wanted
 
     def failed(self) -> Record | None:
@@ -213,15 +218,22 @@ class Recording:
         for taken in self.heard.samples:
             content = (folder / taken.file.name).read_bytes()
             if len(content) != 8 * (taken.warmups + 2 * taken.iterations) or taken.iterations < 1:
-                raise AgentError(f"{self.case.device}: {taken.file.name} does not hold what was announced")
+                raise AgentError(
+                    f"{self.case.device}: {taken.file.name} does not hold what was announced",
+                    reason="bad_result",
+                )
             values = np.frombuffer(content, dtype="<i8").astype(np.int64)
             if values.min() < 0:
-                raise AgentError(f"{self.case.device}: {taken.file.name} holds a negative time")
+                raise AgentError(
+                    f"{self.case.device}: {taken.file.name} holds a negative time", reason="bad_result"
+                )
             warmup, latency, compute = np.split(values, [taken.warmups, taken.warmups + taken.iterations])
             for name, part in (("warmup", warmup), ("latency", latency), ("compute", compute)):
                 found[name].append(part)
         if not found["latency"]:
-            raise AgentError(f"{self.case.device}: the job ended well without a single sample")
+            raise AgentError(
+                f"{self.case.device}: the job ended well without a single sample", reason="bad_result"
+            )
         return found
 
     def _agreements(self, folder: Path) -> list[tuple[OutputAgreement, ...]]:

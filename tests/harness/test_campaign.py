@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import threading
@@ -9,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -273,6 +275,27 @@ def test_a_lasting_failure_is_not_tried_again(lab: Lab, play: Play) -> None:
     assert len(session.submitted) == 1
     (record,) = lab.records().values()
     assert (record.status, record.attempts) == ("failed", ())
+
+
+def test_a_job_that_goes_on_long_after_its_deadline_is_given_up(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A board that tells of itself for ever is neither silent nor done."""
+    clock = itertools.count(step=1000.0)
+    monkeypatch.setattr("harness.benchmark.time", SimpleNamespace(monotonic=lambda: next(clock)))
+    told = itertools.count()
+
+    def forever() -> Iterator[Event]:
+        for _ in told:
+            yield beginning()[1]
+
+    session = lab.board("pi", forever)
+    lab.run([planned()])
+    (record,) = lab.records().values()
+    assert reasons(record) == ["endless_job"]
+    assert session.cancelled == [session.submitted[0].job_id]
+    # 966 s of the job's own and 600 s of grace, at a thousand an event.
+    assert next(told) == 2
 
 
 def test_a_failed_case_does_not_stop_the_next(lab: Lab) -> None:

@@ -158,7 +158,7 @@ def test_what_cannot_be_true_of_the_job_is_refused(store: Store, board: PlayedBo
 def test_a_job_whose_end_comes_first_has_no_samples(store: Store) -> None:
     events = PlayedBoard().events()
     _, reason, message = failure_of(store, PlayedBoard().tells(events[-1], *events[:-1]))
-    assert reason == "agent_error"
+    assert reason == "bad_result"
     assert "ended well without a single sample" in message
 
 
@@ -189,7 +189,7 @@ def test_a_result_named_like_a_path_is_not_fetched(store: Store, name: str) -> N
     board = PlayedBoard()
     board.tells_instead(SamplesTaken, file=board.samples(0).file._replace(name=name))
     _, reason, message = failure_of(store, board)
-    assert reason == "agent_error"
+    assert reason == "bad_result"
     assert message == f"evil: {name[:80]!r} is not the name of a result file"
     assert board.transport is not None
     assert [command for command in board.transport.commands if command[4] == "get"] == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from types import SimpleNamespace
 
 import pytest
 
@@ -49,7 +50,7 @@ def test_a_line_without_end_is_refused_at_the_bound() -> None:
 def test_a_line_that_trickles_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """A byte a minute is no silence, and no line either."""
     clock = itertools.count(step=59.0)
-    monkeypatch.setattr("time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("harness.link.wire.time", SimpleNamespace(monotonic=lambda: next(clock)))
     trickle = (b"x" for _ in range(1000))
     with pytest.raises(LinkTimeout, match="pi-5: a line was not complete within 300 s"):
         LineReader(PlayedChannel(trickle), "pi-5").line(60.0)
@@ -58,7 +59,7 @@ def test_a_line_that_trickles_is_given_up(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_an_answer_that_trickles_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = itertools.count(step=59.0)
-    monkeypatch.setattr("time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("harness.link.transport.time", SimpleNamespace(monotonic=lambda: next(clock)))
     trickle = (b"x" for _ in range(1000))
     board = PlayedTransport(lambda _command: PlayedChannel(trickle), "pi-5")
     with pytest.raises(LinkTimeout, match="pi-5: an answer was not complete within 600 s"):
