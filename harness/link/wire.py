@@ -21,6 +21,9 @@ T = TypeVar("T")
 #: A line may come in pieces; all of them have to come within this many times what one may take.
 LINE_PATIENCE = 5
 
+#: How much of an agent's words on a failed command is kept, characters.
+MAX_WORDS = 8000
+
 
 class LineReader:
     """Whole lines of a channel's output; `consumed` counts the bytes of those handed out."""
@@ -114,7 +117,7 @@ def _protocol_of(line: bytes) -> object:
 
 def command_error(device: str, failed: CommandFailed) -> DeviceError:
     """The error that a failed command of the agent is here."""
-    message = f"{device}: {failed.message}"
+    message = f"{device}: {failed.message[:MAX_WORDS]}"
     if failed.reason == "disk_full":
         return BoardFull(message, f"free some space on the board, or run `bench device clean {device}`")
     if failed.reason == "board_busy":
