@@ -181,9 +181,7 @@ def measure(folder: Path, boards: int, hanging: int, count: int, seconds: float)
     wall = time.monotonic() - begun
     spent = resource.getrusage(resource.RUSAGE_SELF)
     records = store.results("scale").records
-    accepted = Counter(
-        job for name in names for job in (folder / name / "accepted").read_text().splitlines()
-    )
+    accepted = Counter(job for name in names for job in (folder / name / "accepted").read_text().splitlines())
     store.close()
     return {
         "wall_s": wall,
@@ -265,10 +263,22 @@ def judge(one: dict[str, float], all_: dict[str, float], boards: int, cases: int
     mean = f"{cores:.2f} cores ({all_['cpu_s']:.1f} s; {1000 * all_['cpu_s'] / wanted:.0f} ms a case)"
     return all(
         [
-            show("wall time", f"{all_['wall_s']:.1f} s = {over:.3f} x own {all_['own_s']:.0f} s + start-up", all_["wall_s"] <= allowed),
-            show("controller, peak memory", f"{all_['peak_mb']:.0f} MB (goal 600)", all_["peak_mb"] < MEMORY_GOAL_MB),
+            show(
+                "wall time",
+                f"{all_['wall_s']:.1f} s = {over:.3f} x own {all_['own_s']:.0f} s + start-up",
+                all_["wall_s"] <= allowed,
+            ),
+            show(
+                "controller, peak memory",
+                f"{all_['peak_mb']:.0f} MB (goal 600)",
+                all_["peak_mb"] < MEMORY_GOAL_MB,
+            ),
             show("controller, mean processor use", f"{mean} (goal 0.5)", cores < CORES_GOAL),
-            show("every case exactly once", once, all_["ok"] == all_["jobs"] == wanted and not all_["jobs_twice"]),
+            show(
+                "every case exactly once",
+                once,
+                all_["ok"] == all_["jobs"] == wanted and not all_["jobs_twice"],
+            ),
         ]
     )
 
@@ -277,7 +287,9 @@ def arguments() -> argparse.Namespace:
     """Of the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--boards", type=int, default=200)
-    parser.add_argument("--cases", type=int, default=3, choices=range(1, len(PRECISIONS) + 1), help="per board")
+    parser.add_argument(
+        "--cases", type=int, default=3, choices=range(1, len(PRECISIONS) + 1), help="per board"
+    )
     parser.add_argument("--seconds", type=float, default=30.0, help="how long a case takes on its board")
     parser.add_argument("--measurement", default="standard", help="profile of the recorded cases")
     parser.add_argument("--hanging", type=int, default=0, help=f"boards more that hang for {HANG_S:g} s")

@@ -6,9 +6,8 @@ import os
 import selectors
 import signal
 import subprocess
-import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import IO
 
 from harness.errors import LinkLost, LinkTimeout
@@ -20,6 +19,9 @@ _LONGEST_NAP_S = 0.02
 
 #: How much output is taken in while input is written; as much as an SSH session's window.
 _EARLY_OUTPUT_BYTES = 4 << 20
+
+#: More than a pipe holds: what a command said before it ended is within that.
+_LAST_WORDS_BYTES = 2 << 20
 
 
 class LocalTransport:
@@ -51,16 +53,22 @@ class LocalTransport:
 
 
 class LocalChannel:
-    """A child process and its three pipes."""
+    """A child process and its three pipes.
+
+    Standard error is taken in by every call that waits, so that a chatty command never blocks on it: a thread
+    for that would cost each of many boards one, and a selector of its own kind (poll) costs no descriptor.
+    """
 
     def __init__(self, name: str, process: subprocess.Popen[bytes]) -> None:
         self._name = name
         self._process = process
         self._stdin = _opened(process.stdin)
         self._stdout = _opened(process.stdout)
-        os.set_blocking(self._stdin.fileno(), False)
-        os.set_blocking(self._stdout.fileno(), False)
-        self._stderr = _Drain(_opened(process.stderr))
+        self._stderr = _opened(process.stderr)
+        for stream in (self._stdin, self._stdout, self._stderr):
+            os.set_blocking(stream.fileno(), False)
+        self._tail = StderrTail()
+        self._stderr_ended = False
         #: Output read while input was written.
         self._early = bytearray()
         self._output_ended = False
@@ -110,15 +118,18 @@ class LocalChannel:
         while (status := _status(self._process)) is None:
             if time.monotonic() >= deadline:
                 raise LinkTimeout(f"{self._name}: the command did not end within {timeout_s:g} s")
-            time.sleep(nap)
+            if self._stderr_ended:
+                time.sleep(nap)
+            else:
+                self._ready({}, nap)
             nap = min(nap * 2, _LONGEST_NAP_S)
-        # What it said last may still be in the pipe; a grandchild may hold that open for ever.
-        self._stderr.settle(0.2)
+        self._take_last_words()
         return status
 
     def stderr_tail(self) -> str:
         """The last of what it wrote to standard error so far."""
-        return self._stderr.tail.text()
+        self._take_last_words()
+        return self._tail.text()
 
     def close(self) -> None:
         """Kill its whole process group (detached jobs have left that) and free the pipes."""
@@ -133,9 +144,8 @@ class LocalChannel:
                 # Gone, or (macOS says EPERM) only a zombie is left.
                 self._process.kill()
             self._process.wait()
-        self._stderr.close()
-        self._stdin.close()
-        self._stdout.close()
+        for stream in (self._stdin, self._stdout, self._stderr):
+            stream.close()
 
     def _can_write(self, timeout_s: float) -> bool:
         """Wait until it takes input, or else has output that has to be read first: a pipe holds only 64 KiB.
@@ -143,59 +153,61 @@ class LocalChannel:
         SSH takes in as much output unasked; what works there has to work here.
         """
         self._refuse_if_closed(self._stdin)
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._stdin, selectors.EVENT_WRITE)
-            if len(self._early) < _EARLY_OUTPUT_BYTES and not self._output_ended:
-                selector.register(self._stdout, selectors.EVENT_READ)
-            ready = [key.fileobj for key, _ in selector.select(timeout_s)]
+        wanted = {self._stdin: selectors.EVENT_WRITE}
+        if len(self._early) < _EARLY_OUTPUT_BYTES and not self._output_ended:
+            wanted[self._stdout] = selectors.EVENT_READ
+        ready = self._await(wanted, timeout_s)
         if not ready:
             raise LinkTimeout(f"{self._name}: the command took no input for {timeout_s:g} s")
         return self._stdin in ready
 
     def _await_output(self, timeout_s: float) -> None:
         self._refuse_if_closed(self._stdout)
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._stdout, selectors.EVENT_READ)
-            if not selector.select(timeout_s):
-                raise LinkTimeout(f"{self._name}: the command said nothing for {timeout_s:g} s")
+        if not self._await({self._stdout: selectors.EVENT_READ}, timeout_s):
+            raise LinkTimeout(f"{self._name}: the command said nothing for {timeout_s:g} s")
+
+    def _await(self, wanted: Mapping[IO[bytes], int], timeout_s: float) -> list[IO[bytes]]:
+        """Those of `wanted` that are ready, as soon as one is; none when `timeout_s` have passed."""
+        deadline = time.monotonic() + timeout_s
+        while not (ready := self._ready(wanted, deadline - time.monotonic())):
+            if time.monotonic() >= deadline:
+                break
+        return ready
+
+    def _ready(self, wanted: Mapping[IO[bytes], int], timeout_s: float) -> list[IO[bytes]]:
+        """Those of `wanted` that are ready within `timeout_s`; none also when standard error was taken in."""
+        with selectors.PollSelector() as selector:
+            for stream, events in wanted.items():
+                selector.register(stream, events)
+            if not self._stderr_ended:
+                selector.register(self._stderr, selectors.EVENT_READ)
+            # poll takes a negative time for no limit.
+            ready = [key.fileobj for key, _ in selector.select(max(0.0, timeout_s))]
+        if self._stderr in ready:
+            self._take_stderr()
+        return [stream for stream in wanted if stream in ready]
+
+    def _take_stderr(self) -> int:
+        """Keep what is in its standard error now; the number of bytes."""
+        if self._stderr_ended or self._stderr.closed:
+            return 0
+        try:
+            data = os.read(self._stderr.fileno(), 65536)
+        except BlockingIOError:
+            return 0
+        self._stderr_ended = not data
+        self._tail.add(data)
+        return len(data)
+
+    def _take_last_words(self) -> None:
+        """What is in its standard error now; something it left behind may go on writing there for ever."""
+        taken = 0
+        while taken < _LAST_WORDS_BYTES and (size := self._take_stderr()):
+            taken += size
 
     def _refuse_if_closed(self, stream: IO[bytes]) -> None:
         if stream.closed:
             raise LinkLost(f"{self._name}: this end of the command is closed")
-
-
-class _Drain:
-    """A thread that empties a pipe into a StderrTail, so that a chatty command never blocks on it."""
-
-    def __init__(self, pipe: IO[bytes]) -> None:
-        self.tail = StderrTail()
-        self._pipe = pipe
-        # Closing a descriptor under a blocked read is undefined; the thread is woken through this instead.
-        self._wake_reader, self._wake_writer = os.pipe()
-        self._thread = threading.Thread(target=self._run, name="stderr", daemon=True)
-        self._thread.start()
-
-    def settle(self, timeout_s: float) -> None:
-        """Wait for the end of the pipe, at most that long."""
-        self._thread.join(timeout_s)
-
-    def close(self) -> None:
-        """Stop reading, whoever may still hold the other end."""
-        os.close(self._wake_writer)
-        self._thread.join()
-        os.close(self._wake_reader)
-        self._pipe.close()
-
-    def _run(self) -> None:
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._pipe, selectors.EVENT_READ)
-            selector.register(self._wake_reader, selectors.EVENT_READ)
-            while True:
-                ready = [key.fileobj for key, _ in selector.select()]
-                data = os.read(self._pipe.fileno(), 65536) if self._pipe in ready else b""
-                if not data:
-                    return
-                self.tail.add(data)
 
 
 def _opened(stream: IO[bytes] | None) -> IO[bytes]:
