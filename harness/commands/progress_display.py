@@ -1,6 +1,7 @@
 """Progress on a terminal as a bar under finished cases, in a log as plain lines.
 
-Nothing is drawn between events: `local` may be the board, and a spinner would compete with it.
+Nothing is drawn without an event: `local` may be the board, and a spinner would compete with it. What many
+boards tell at once is drawn together: drawing takes as long as all the rest that an event asks for.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from harness.commands import console
+from harness.commands.paced import Paced
 from reports.plain_text import plain
 from reports.record import Case, Record
 from reports.rows import milliseconds
@@ -19,6 +21,8 @@ from reports.units import percent
 _BAR_WIDTH = 12
 #: `12/34 0:01:23` and the gaps.
 _FIGURES_WIDTH = 18
+#: At least so long between two drawings of a terminal.
+_DRAWING_PAUSE_S = 0.1
 
 _VERDICT_STYLE = {"valid": "green", "suspect": "yellow", "invalid": "red"}
 
@@ -41,6 +45,10 @@ class ProgressDisplay:
             transient=True,
         )
         self._task: TaskID = self._progress.add_task("preparing", total=total)
+        #: Printed lines and the bar's words that are still to be drawn.
+        self._lines: list[str] = []
+        self._words = "preparing"
+        self._drawing = Paced(self._draw, _DRAWING_PAUSE_S)
 
     def __enter__(self) -> ProgressDisplay:
         """Begin to draw."""
@@ -49,7 +57,8 @@ class ProgressDisplay:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Leave the terminal as it was."""
+        """Leave the terminal as it was, with every line that was told."""
+        self._draw()
         if self._progress.live.is_started:
             self._progress.stop()
 
@@ -87,24 +96,44 @@ class ProgressDisplay:
 
     def case_finished(self, record: Record) -> None:
         """One line a record, and what to do about a failure, once."""
+        remedy = record.failure.remedy if record.failure and record.status == "failed" else None
         with self._lock:
             self._finished += 1
-            number = self._finished
-            self._print(f"[dim]{number:>{len(str(self._total))}}/{self._total}[/] {_line(record)}")
-            remedy = record.failure.remedy if record.failure and record.status == "failed" else None
+            number = f"{self._finished:>{len(str(self._total))}}/{self._total}"
+            self._lines.append(f"[dim]{number}[/] {_line(record)}")
             if remedy and remedy not in self._remedies:
                 self._remedies.add(remedy)
-                self._print(f"    [bold]remedy:[/] {_safe(remedy)}")
-        self._progress.update(self._task, completed=number, refresh=console.err.is_terminal)
+                self._lines.append(f"    [bold]remedy:[/] {_safe(remedy)}")
+        self._changed()
 
     def _doing(self, what: str) -> None:
         # A log would be full of these, and a narrow terminal has room for one line only.
         if console.err.is_terminal:
             room = max(20, console.err.width - _BAR_WIDTH - _FIGURES_WIDTH)
-            self._progress.update(self._task, description=_safe(what)[:room], refresh=True)
+            with self._lock:
+                self._words = _safe(what)[:room]
+            self._changed()
 
     def _print(self, markup: str) -> None:
-        console.err.print(markup)
+        with self._lock:
+            self._lines.append(markup)
+        self._changed()
+
+    def _changed(self) -> None:
+        if console.err.is_terminal:
+            self._drawing.ask()
+        else:
+            self._draw()
+
+    def _draw(self) -> None:
+        """Show what was told since the last time; whoever reads a log gets each line at once."""
+        with self._lock:
+            lines, self._lines = self._lines, []
+            self._progress.update(self._task, description=self._words, completed=self._finished)
+            if lines:
+                console.err.print("\n".join(lines))  # which draws the bar anew below them
+            elif self._progress.live.is_started:
+                self._progress.refresh()
 
 
 def _line(record: Record) -> str:
