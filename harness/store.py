@@ -7,6 +7,7 @@ transaction the moment they are complete, so a killed controller loses nothing t
 from __future__ import annotations
 
 import json
+import threading
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -90,6 +91,9 @@ class Store:
     def __init__(self, engine: Engine, place: str) -> None:
         self._engine = engine
         self.place = place
+        # SQLite lets one write, and whoever waits for it there sleeps and may starve; 200 boards that end
+        # their cases at once would also wait in vain for one of the pool's connections.
+        self._turn = threading.Lock()
 
     @classmethod
     def open(cls, location: str | Path, *, create: bool = True) -> Store:
@@ -148,8 +152,13 @@ class Store:
 
     def save(self, run_id: str, record: Record, samples: Samples) -> None:
         """Keep a record and its samples, all or nothing; an earlier record of the same case is replaced."""
+        key, content = case_key(record.case), json.dumps(to_json(record))
+        packed = {
+            (series, number): _packed(values)
+            for series, repetitions in samples.items()
+            for number, values in enumerate(repetitions)
+        }
         with self._session() as session:
-            key = case_key(record.case)
             old = session.scalar(select(_RecordRow).filter_by(run_id=run_id, case_key=key))
             if old is not None:
                 session.query(_SamplesRow).filter_by(record_id=old.id).delete()
@@ -161,17 +170,12 @@ class Store:
                 device=record.case.device,
                 model=record.case.model,
                 status=record.status,
-                content=json.dumps(to_json(record)),
+                content=content,
             )
             session.add(row)
             session.flush()
-            for series, repetitions in samples.items():
-                for number, values in enumerate(repetitions):
-                    session.add(
-                        _SamplesRow(
-                            record_id=row.id, series=series, repetition=number, content=_packed(values)
-                        )
-                    )
+            for (series, number), values in packed.items():
+                session.add(_SamplesRow(record_id=row.id, series=series, repetition=number, content=values))
 
     def unfinished(self, plan_digest: str) -> Run | None:
         """The latest run of that plan that has not ended, or ended interrupted."""
@@ -227,7 +231,11 @@ class Store:
     def _session(self) -> Iterator[Session]:
         """One transaction; the library's errors become ours here."""
         try:
-            with Session(self._engine, expire_on_commit=False) as session, session.begin():
+            with (
+                self._turn,
+                Session(self._engine, expire_on_commit=False) as session,
+                session.begin(),
+            ):
                 yield session
         except (SQLAlchemyError, ValueError, zlib.error) as error:  # or a row's content is damaged
             raise StoreError(f"the result database {self.place} failed: {_first_line(error)}") from error

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from sqlalchemy import create_engine
+from sqlalchemy.pool import QueuePool
 
 from harness.errors import StoreError
 from harness.store import Store, case_key
@@ -55,6 +59,25 @@ def test_a_record_of_the_same_case_replaces_the_earlier_one_and_its_samples(stor
     assert {name: len(repetitions[0]) for name, repetitions in store.samples(RUN.id, CASE).items()} == {
         "latency": 5
     }
+
+
+def test_many_boards_that_save_at_once_take_turns(tmp_path: Path, begun_database: Path) -> None:
+    """With one connection, for which nobody waits: two at a time would be one too many."""
+    shutil.copy(begun_database, tmp_path / "bench.sqlite")
+    url = f"sqlite:///{tmp_path / 'bench.sqlite'}"
+    engine = create_engine(url, poolclass=QueuePool, pool_size=1, max_overflow=0, pool_timeout=0.0)
+    store = Store(engine, url)
+    together = threading.Barrier(8)
+
+    def save(number: int) -> None:
+        together.wait(10)
+        store.save(RUN.id, replace(RECORD, case=replace(CASE, batch_size=number)), {})
+
+    with ThreadPoolExecutor(8) as boards:
+        for saved in [boards.submit(save, number) for number in range(8)]:
+            saved.result()
+    assert sorted(record.case.batch_size for record in store.results(RUN.id).records) == list(range(8))
+    store.close()
 
 
 def test_records_stay_in_the_order_they_were_finished(store: Store) -> None:
