@@ -1,5 +1,7 @@
 """Runs the cases of a plan: boards beside each other, the cases of a board one after the other.
 
+A board that is slow to answer, or never does, delays no other but `local`.
+
 Every record is saved the moment it is complete, failures too. A failed case never stops the others, and a
 board that cannot be reached fails its own cases only.
 """
@@ -10,31 +12,26 @@ import functools
 import hashlib
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 
 from device_agents.protocol import ProbeReply, RuntimeStatus
 from harness.benchmark import CaseOutcome, CaseRequest, Interrupted, run_case
 from harness.board_options import BoardOptions
-from harness.errors import (
-    BenchError,
-    CaseError,
-    DeviceError,
-    LinkError,
-    PrecisionUnsupported,
-    RuntimeUnavailable,
-)
+from harness.case_preparation import CasePreparation, ReadyCase
+from harness.errors import BenchError, CaseError, DeviceError, LinkError
+from harness.farm.inventory import LOCAL
 from harness.link.device_session import DeviceSession
-from harness.negotiation import ArtifactForm, negotiate
 from harness.plan import PlannedCase
 from harness.preparation import Preparation, Workload
 from harness.progress import Observer
 from harness.records.board_expectations import differences, profile_of
-from harness.records.case_records import failure_record, now, unsupported_record
+from harness.records.case_records import failure_record, now
 from harness.store import Samples, Store, case_key
 from profiles.devices import DeviceProfile
 from profiles.measurement import MeasurementProfile
-from reports.record import Attempt, Case, Record
+from reports.record import Attempt, Record
 
 #: An infrastructure failure is tried again this often; more would hide a board that is broken.
 MAX_RETRIES = 2
@@ -61,6 +58,11 @@ _LASTING = frozenset(
 )
 
 OpenSession = Callable[[str], DeviceSession]
+
+#: The cases of each board.
+_Todo = dict[str, list[PlannedCase]]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,9 @@ class Campaign:
     ) -> None:
         self._settings = settings
         self._store = store
-        self._preparation = preparation
+        self._cases = CasePreparation(
+            preparation, settings.options, observer, lambda record: self._save(record, {})
+        )
         self._open_session = open_session
         self._observer = observer
         self._stop = threading.Event()
@@ -105,62 +109,67 @@ class Campaign:
     def run(self, planned: Sequence[PlannedCase], finished: frozenset[str]) -> bool:
         """Measure every case but those whose key is in `finished`; False if it was interrupted.
 
-        All boards are asked what they are first: it decides what is converted for them. Then everything is
-        prepared before anything is measured: `local` may be one of the boards, and converting beside a
-        measurement would spoil it.
+        Each board is asked what it is, which decides what is converted for it; once it has answered it is
+        prepared for and measured. Only `local` waits until everything is prepared for the others too:
+        converting beside a measurement on the same machine would spoil it.
         """
-        todo = [item for item in planned if case_key(item.case) not in finished]
+        todo: _Todo = {}
+        for item in planned:
+            if case_key(item.case) not in finished:
+                todo.setdefault(item.case.device, []).append(item)
+        running: list[Future[Any]] = []
         try:
-            boards = self._open_boards(todo)
-            ready = self._prepared(todo, boards)
-            self._in_parallel(
-                {
-                    device: functools.partial(
-                        self._run_device, board, [pair for pair in ready if pair[0].case.device == device]
-                    )
-                    for device, board in boards.items()
-                }
-            )
+            self._run_boards(todo, running)
         except KeyboardInterrupt:
-            self._stop.set()
-        return not self._stop.is_set()
-
-    def _in_parallel(self, work: Mapping[str, Callable[[], None]]) -> None:
-        self._await([_started(each) for each in work.values()])
-
-    def _await(self, running: Sequence[Future[None]]) -> None:
-        """Wait for all boards; Ctrl-C asks them to stop; a second one ends the wait too."""
-        try:
-            while wait(running, timeout=0.5).not_done:
-                pass
-        except KeyboardInterrupt:
-            self._observer.note("stopping: what is finished is kept (Ctrl-C again to leave at once)")
-            self._stop.set()
-            # In short waits: a signal that another thread takes does not wake a long one.
-            while wait(running, timeout=0.5).not_done:
-                pass
+            return False
         for future in running:
             future.result()
+        return not self._stop.is_set()
 
-    # --- which boards are there -------------------------------------------------------------------
+    def _run_boards(self, todo: _Todo, running: list[Future[Any]]) -> None:
+        """Start all and wait for what is `running`; Ctrl-C asks it to stop, a second one ends the wait."""
+        try:
+            self._start_boards(todo, running)
+            _await(running)
+        except KeyboardInterrupt:
+            self._stop.set()
+            if not all(future.done() for future in running):
+                self._observer.note("stopping: what is finished is kept (Ctrl-C again to leave at once)")
+            _await(running)
+        except BaseException:
+            self._stop.set()
+            _await(running)
+            raise
 
-    def _open_boards(self, todo: Sequence[PlannedCase]) -> dict[str, _Board]:
-        """The boards that answer, by name; the cases of the others get their record here."""
-        opened: dict[str, _Board] = {}
-        lock = threading.Lock()
-
-        def open_one(device: str) -> None:
-            cases = [item for item in todo if item.case.device == device]
-            board = self._open_board(device, cases)
-            if board is not None:
-                with lock:
-                    opened[device] = board
-
-        devices = list(dict.fromkeys(item.case.device for item in todo))
-        self._in_parallel({device: functools.partial(open_one, device) for device in devices})
-        return {device: opened[device] for device in devices if device in opened}
+    def _start_boards(self, todo: _Todo, running: list[Future[Any]]) -> None:
+        """Prepare for each board as it answers, on this thread, and measure it on one of its own."""
+        opening = {
+            _started(functools.partial(self._open_board, device, items)): device
+            for device, items in todo.items()
+        }
+        all_prepared = threading.Event()
+        try:
+            while opening:
+                answered = wait(opening, timeout=0.5, return_when=FIRST_COMPLETED).done
+                for future in [each for each in opening if each in answered]:
+                    device = opening.pop(future)
+                    board = None if future.exception() else future.result()
+                    if board is None:
+                        running.append(future)  # which tells of an error nobody expected
+                        continue
+                    ready = self._prepared(todo[device], board)
+                    begin = all_prepared if device == LOCAL else None
+                    running.append(_started(functools.partial(self._run_device, board, ready, begin)))
+        except BaseException:
+            self._stop.set()
+            raise
+        finally:
+            all_prepared.set()
+            for future in opening:  # a board that answers now is not needed any more
+                future.add_done_callback(_let_go)
 
     def _open_board(self, device: str, cases: Sequence[PlannedCase]) -> _Board | None:
+        """The board, if it answers; else its cases get their record here."""
         session = None
         try:
             session = self._open_session(device)
@@ -168,7 +177,7 @@ class Campaign:
         except BenchError as error:
             if session is not None:
                 session.close()
-            for item in cases:
+            for item in cases if not self._stop.is_set() else ():
                 self._save(failure_record(item.case, _of_device(device, error)), {})
             return None
         self._observer.device_ready(device, describe(probe))
@@ -177,66 +186,20 @@ class Campaign:
             self._observer.note(f"{device}: {sentence}")
         return _Board(session, {status.name: status for status in probe.runtimes}, profile)
 
-    # --- on this host -----------------------------------------------------------------------------
-
-    def _prepared(
-        self, todo: Sequence[PlannedCase], boards: Mapping[str, _Board]
-    ) -> list[tuple[PlannedCase, Workload]]:
-        """As `_prepare`; what cannot go on leaves no session open."""
+    def _prepared(self, cases: Sequence[PlannedCase], board: _Board) -> list[ReadyCase]:
+        """What the board is given for its cases; if that cannot be known, its session is closed."""
         try:
-            return self._prepare(todo, boards)
+            return self._cases.of_board(cases, board.runtimes, self._stop.is_set)
         except BaseException:
-            for board in boards.values():
-                board.session.close()
+            board.session.close()
             raise
-
-    def _prepare(
-        self, todo: Sequence[PlannedCase], boards: Mapping[str, _Board]
-    ) -> list[tuple[PlannedCase, Workload]]:
-        """The workloads of all cases; those that have none get their record here."""
-        ready: list[tuple[PlannedCase, Workload]] = []
-        made: dict[object, Workload | CaseError] = {}
-        noted: set[str] = set()
-        for item in todo:
-            case = item.case
-            if self._stop.is_set():
-                break
-            if case.device not in boards:
-                continue
-            state = boards[case.device].runtimes.get(case.runtime)
-            if state is None or not state.available:
-                self._save(_without_runtime(item, state), {})
-                continue
-            try:
-                form = negotiate(case, state, self._settings.options)
-            except PrecisionUnsupported as error:
-                self._save(_unsupported(case, error), {})
-                continue
-            key = (case.model, case.runtime, case.batch_size, form.key)
-            if key not in made:
-                self._observer.preparing(f"{case.model} for {case.runtime} at {case.precision}")
-                made[key] = self._workload(item, form)
-            outcome = made[key]
-            if isinstance(outcome, Workload):
-                ready.append((item, outcome))
-                for note in outcome.notes:
-                    if note not in noted:
-                        noted.add(note)
-                        self._observer.note(note)
-            else:
-                self._save(_unprepared(item, outcome), {})
-        return ready
-
-    def _workload(self, item: PlannedCase, form: ArtifactForm) -> Workload | CaseError:
-        try:
-            return self._preparation.workload(item.model, item.case.runtime, form, item.case.batch_size)
-        except CaseError as error:
-            return error
 
     # --- on a board -------------------------------------------------------------------------------
 
-    def _run_device(self, board: _Board, ready: Sequence[tuple[PlannedCase, Workload]]) -> None:
+    def _run_device(self, board: _Board, ready: Sequence[ReadyCase], begin: threading.Event | None) -> None:
         try:
+            if begin is not None:
+                begin.wait()
             for item, workload in ready:
                 if self._stop.is_set():
                     return
@@ -302,20 +265,32 @@ def _of_device(device: str, error: BenchError) -> CaseError:
     return DeviceError(f"{device}: {error.message}", error.remedy, "bad_configuration")
 
 
-def _started(work: Callable[[], None]) -> Future[None]:
+def _started(work: Callable[[], T]) -> Future[T]:
     """Begin it on a thread that does not keep the process alive, so that a second Ctrl-C can leave it."""
-    future: Future[None] = Future()
+    future: Future[T] = Future()
 
     def run() -> None:
         try:
-            work()
+            result = work()
         except BaseException as error:  # noqa: BLE001 - told to whoever waits
             future.set_exception(error)
         else:
-            future.set_result(None)
+            future.set_result(result)
 
     threading.Thread(target=run, name="device", daemon=True).start()
     return future
+
+
+def _await(running: Sequence[Future[Any]]) -> None:
+    """Until all have ended; in short waits: a signal that another thread takes does not wake a long one."""
+    while wait(running, timeout=0.5).not_done:
+        pass
+
+
+def _let_go(answered: Future[_Board | None]) -> None:
+    board = None if answered.exception() else answered.result()
+    if board is not None:
+        board.session.close()
 
 
 def describe(probe: ProbeReply) -> str:
@@ -323,29 +298,3 @@ def describe(probe: ProbeReply) -> str:
     facts = probe.facts
     words = [facts.board, facts.cpu_model, f"{facts.cpu_count} cores" if facts.cpu_count else None, facts.os]
     return ", ".join(word for word in words if word)
-
-
-def _unprepared(item: PlannedCase, error: CaseError) -> Record:
-    """What nobody asked for by name and cannot be is `unsupported`; what was asked for has failed."""
-    wanted = item.precision_asked if error.reason in _PRECISION_REASONS else True
-    if wanted:
-        return failure_record(item.case, error)
-    return _unsupported(item.case, error)
-
-
-def _unsupported(case: Case, error: CaseError) -> Record:
-    return unsupported_record(case, error.reason, error.message, error.remedy, error.failure_class)
-
-
-#: Reasons that say: this precision is not to be had for this model.
-_PRECISION_REASONS = frozenset({"calibration_required", "already_quantized", "precision_not_reached"})
-
-
-def _without_runtime(item: PlannedCase, state: RuntimeStatus | None) -> Record:
-    why = state.reason if state is not None and state.reason else "the agent does not know it"
-    message = f"{item.case.device}: {item.case.runtime} does not work there: {why}"
-    remedy = f"`bench device check {item.case.device}` says what is missing and the command that mends it"
-    error = RuntimeUnavailable(message, remedy)
-    if item.runtime_asked:
-        return failure_record(item.case, error)
-    return _unsupported(item.case, error)

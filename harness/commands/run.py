@@ -244,8 +244,9 @@ def _measure(
         try:
             return campaign.run(planned, finished)
         except UsageError:
-            # Found in the data before anything was measured.
-            if not finished:
+            # Found in the data, mostly before anything was measured; a board may have been quicker.
+            kept = store.results(settings.run_id).records
+            if not finished and not any(record.status == "ok" for record in kept):
                 store.forget(settings.run_id)
             raise
 

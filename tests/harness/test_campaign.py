@@ -31,11 +31,13 @@ from harness.campaign import MAX_RETRIES, Campaign, CampaignSettings
 from harness.errors import (
     AccessDenied,
     AgentError,
+    BenchError,
     CaseError,
     ConversionFailed,
     LinkLost,
     ModelError,
     Unreachable,
+    UsageError,
 )
 from harness.models import BenchModel
 from harness.negotiation import ArtifactForm
@@ -72,8 +74,11 @@ class PlayedSession:
     submitted: list[Job] = field(default_factory=list)
     cancelled: list[str] = field(default_factory=list)
     closed: bool = False
+    #: What has to happen before it answers.
+    answers_after: Callable[[], object] = lambda: None
 
     def open(self, runtimes: Sequence[str]) -> ProbeReply:
+        self.answers_after()
         if self.unreachable is not None:
             raise self.unreachable
         return ProbeReply(1, self.facts, self.runtimes, "/w", None, None, None)
@@ -118,7 +123,7 @@ class Notes:
 class FixedPreparation(Preparation):
     """Makes every workload but those that are said to fail."""
 
-    def __init__(self, failures: dict[str, CaseError]) -> None:
+    def __init__(self, failures: dict[str, BenchError]) -> None:
         self._failures = failures
 
     def workload(
@@ -137,7 +142,7 @@ class Lab:
     folder: Path
     notes: Notes = field(default_factory=Notes)
     sessions: dict[str, PlayedSession] = field(default_factory=dict)
-    failures: dict[str, CaseError] = field(default_factory=dict)
+    failures: dict[str, BenchError] = field(default_factory=dict)
 
     def board(self, name: str, *plays: Any, **more: Any) -> PlayedSession:
         self.sessions[name] = PlayedSession(name, self.folder, list(plays) or [self.good()], **more)
@@ -232,6 +237,55 @@ def test_what_is_finished_already_is_not_measured_again(lab: Lab) -> None:
     done, todo = planned(batch_size=1), planned(batch_size=2)
     assert lab.run([done, todo], frozenset({case_key(done.case)}))
     assert [job.batch_size for job in session.submitted] == [2]
+
+
+def test_a_board_that_does_not_answer_yet_keeps_no_other_from_being_measured(lab: Lab) -> None:
+    measured = threading.Event()
+
+    def then_told() -> Iterator[Event]:
+        yield from lab.good()
+        measured.set()
+
+    lab.board("pi", then_told)
+    lab.board("slow", answers_after=lambda: measured.wait(10))
+    assert lab.run([planned("slow"), planned("pi")])
+    assert measured.is_set()
+    assert [case.device for case in lab.records()] == ["pi", "slow"]
+
+
+def test_local_waits_until_everything_is_prepared_for_the_others(lab: Lab) -> None:
+    """It would begin within the 50 ms for which the other board keeps silent."""
+    begun = threading.Event()
+
+    def beginning_told() -> Iterator[Event]:
+        begun.set()
+        yield from lab.good()
+
+    lab.board("local", beginning_told)
+    lab.board("slow", answers_after=lambda: begun.wait(0.05))
+    assert lab.run([planned("local"), planned("slow", precision="fp16")])
+    prepared = ("preparing", "net for null at fp16")
+    assert lab.notes.told.index(prepared) < lab.notes.told.index(("case_started", planned("local").case))
+    assert {record.status for record in lab.records().values()} == {"ok"}
+
+
+def test_a_mistake_in_the_data_ends_what_is_measured_already(lab: Lab) -> None:
+    begun = threading.Event()
+
+    def endless() -> Iterator[Event]:
+        yield from beginning()
+        begun.set()
+        while True:
+            time.sleep(0.01)
+            yield beginning()[1]
+
+    quick = lab.board("quick", endless)
+    slow = lab.board("slow", answers_after=lambda: begun.wait(10))
+    lab.failures["int8"] = UsageError("the dataset has no labels")
+    with pytest.raises(UsageError, match="no labels"):
+        lab.run([planned("quick"), planned("slow", precision="int8")])
+    assert quick.cancelled == [quick.submitted[0].job_id]
+    assert (quick.closed, slow.closed, slow.submitted) == (True, True, [])
 
 
 # --- trying again ---------------------------------------------------------------------------------
@@ -471,6 +525,36 @@ def test_a_second_ctrl_c_leaves_a_board_that_does_not_answer(lab: Lab) -> None:
     for thread in threading.enumerate():
         if thread.name == "device":
             thread.join(5)
+
+
+@pytest.mark.usefixtures("interruptible")
+def test_ctrl_c_does_not_wait_for_a_board_that_does_not_answer(lab: Lab) -> None:
+    """One that answers after all is let go."""
+    asked, let_go, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def hang() -> None:
+        asked.set()
+        let_go.wait(10)
+
+    session = lab.board("pi", answers_after=hang)
+    threading.Thread(target=ctrl_c, args=(asked, ended)).start()
+    complete = lab.run([planned()])
+    ended.set()
+    assert not complete
+    assert not let_go.is_set()
+    let_go.set()
+    for thread in threading.enumerate():
+        if thread.name == "device":
+            thread.join(5)
+    assert (session.closed, session.submitted, lab.records()) == (True, [], {})
+
+
+def test_an_error_nobody_expected_in_opening_a_board_leaves_the_others_alone(lab: Lab) -> None:
+    lab.board("a", answers_after=lambda: 1 // 0)
+    lab.board("b")
+    with pytest.raises(ZeroDivisionError):
+        lab.run([planned("a"), planned("b")])
+    assert [case.device for case in lab.records()] == ["b"]
 
 
 def test_an_error_nobody_expected_is_raised_once_the_other_boards_are_done(lab: Lab) -> None:
