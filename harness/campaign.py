@@ -23,6 +23,7 @@ from harness.case_preparation import CasePreparation, ReadyCase
 from harness.errors import BenchError, CaseError, DeviceError, LinkError
 from harness.farm.inventory import LOCAL
 from harness.link.device_session import DeviceSession
+from harness.open_files import allow_open_files
 from harness.plan import PlannedCase
 from harness.preparation import Preparation, Workload
 from harness.progress import Observer
@@ -117,6 +118,9 @@ class Campaign:
         for item in planned:
             if case_key(item.case) not in finished:
                 todo.setdefault(item.case.device, []).append(item)
+        too_few = allow_open_files(len(todo))
+        if too_few is not None:
+            self._observer.note(too_few)
         running: list[Future[Any]] = []
         try:
             self._run_boards(todo, running)
