@@ -16,6 +16,7 @@ import paramiko
 from paramiko.common import MSG_CHANNEL_REQUEST
 
 from harness.errors import AccessDenied, LinkLost, LinkTimeout, Unreachable
+from harness.link.handshakes import HANDSHAKES
 from harness.link.host_keys import HostKey
 from harness.link.ssh_address import SshAddress
 from harness.link.ssh_keys import OfferedKey, offered_keys
@@ -106,19 +107,26 @@ def handshaken_unchecked(address: SshAddress, board: str, expected: HostKey) -> 
 def _handshaken(
     address: SshAddress, board: str, key_types: tuple[str, ...] | None = None
 ) -> Iterator[tuple[paramiko.Transport, WatchedStream, ExitStack]]:
-    """A connection after key exchange; all of it is closed at the end unless the stack is emptied."""
+    """A connection after key exchange; all of it is closed at the end unless the stack is emptied.
+
+    The block is for logging in: as long as it lasts, others may have to wait with theirs (handshakes.py).
+    """
     with ExitStack() as cleanup:
         jump: paramiko.Transport | None = None
         for hop in address.jumps:
             label = f"{board}: jump host {hop}"
-            stream = open_stream(hop, label, jump)
-            jump = _key_exchange(stream, hop, label, _pinned_types(hop), cleanup)
-            hop.trust.check(label, shown_key(jump))
-            authenticate(jump, hop, label)
+            with HANDSHAKES.at(hop.host, hop.port):
+                stream = open_stream(hop, label, jump)
+                with HANDSHAKES.computing():
+                    jump = _key_exchange(stream, hop, label, _pinned_types(hop), cleanup)
+                    hop.trust.check(label, shown_key(jump))
+                    authenticate(jump, hop, label)
             jump.set_keepalive(int(hop.keepalive_s))
-        stream = open_stream(address, board, jump)
-        wanted = _pinned_types(address) if key_types is None else key_types
-        yield _key_exchange(stream, address, board, wanted, cleanup), stream, cleanup
+        with HANDSHAKES.at(address.host, address.port):
+            stream = open_stream(address, board, jump)
+            wanted = _pinned_types(address) if key_types is None else key_types
+            with HANDSHAKES.computing():
+                yield _key_exchange(stream, address, board, wanted, cleanup), stream, cleanup
 
 
 def _key_exchange(
