@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-#: Here: a key exchange keeps a core busy for some 20 ms, and with 200 at once none ends in time.
+#: Here: each is a thread that computes, and with very many at once none ends within its time limit.
 IN_ALL = 16
 
 #: At one server, a jump host say: sshd drops some of those who come while 10 are not logged in yet
