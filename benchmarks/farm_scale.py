@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
-"""What one controller costs with many boards: wall time, memory, processor, and whether every case is recorded once.
+"""What one controller costs with many boards: wall time, memory, processor; and every case recorded once.
 
-The demo model's cases are measured once, for real, on this machine. Their journals and result files are what the
-stand-ins then play, each job stretched to --seconds with telemetry every second: their work is waiting, so that they
-leave this machine's cores to the controller. All else is the product: transport, deployment, sessions, preparation,
-records, database, and the display on a terminal that nobody sees. All boards have the same work, so all of them end
-their jobs in the same moment: a mixed farm is easier.
+The demo model's cases are measured once, for real, on this machine. Their journals and result files are what
+the stand-ins then play, each job stretched to --seconds with telemetry every second: their work is waiting,
+so that they leave this machine's cores to the controller. All else is the product: transport, deployment,
+sessions, preparation, records, database, and the display on a terminal that nobody sees. All boards have the
+same work, so all of them end their jobs in the same moment: a mixed farm is easier.
 
-Goals: wall time at most 1.15 x the longest board's own time plus start-up (what a campaign of one such board takes
-beyond that board's own time), the controller's peak memory below 600 MB and its mean processor use below half a core.
+Goals: wall time at most 1.15 x the longest board's own time plus start-up (what a campaign of one such board
+and one case takes beyond that), the controller's peak memory below 600 MB, its mean processor use below half
+a core. The stand-ins' own processes take part in the wall time, as boards over SSH would not.
 
     python benchmarks/farm_scale.py [--boards 200] [--cases 3] [--seconds 30] [--hanging 0]
 """
@@ -26,7 +27,6 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -133,7 +133,7 @@ class Hanging:
     def __init__(self, name: str) -> None:
         self.name = name
 
-    def start(self, command: object) -> object:
+    def start(self, _command: object) -> object:
         """Nothing comes of it."""
         time.sleep(HANG_S)
         raise Unreachable(f"{self.name}: does not answer", "look at it")
@@ -164,7 +164,8 @@ class Watched(ProgressDisplay):
 
 def measure(folder: Path, boards: int, hanging: int, count: int, seconds: float) -> dict[str, float]:
     """Run `boards` stand-ins in this process; its figures."""
-    console.err = Console(file=open(os.devnull, "w"), force_terminal=True, width=100)  # noqa: SIM115
+    nowhere = Path(os.devnull).open("w")  # noqa: SIM115 - until the process ends
+    console.err = Console(file=nowhere, force_terminal=True, width=100)
     resource.setrlimit(resource.RLIMIT_NOFILE, (OPEN_FILES, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
     names = [f"board-{number:03}" for number in range(boards)]
     lost = [f"hanging-{number:03}" for number in range(hanging)]
@@ -242,43 +243,29 @@ def in_a_fresh_process(*arguments: object) -> dict[str, float]:
 
 def show(name: str, text: str, reached: bool) -> bool:
     """One line of the result."""
-    print(f"{name:34} {text:58} {'ok' if reached else 'NOT reached'}")
+    print(f"{name:27} {text:66} {'ok' if reached else 'NOT reached'}")
     return reached
 
 
 def judge(one: dict[str, float], all_: dict[str, float], boards: int, cases: int) -> bool:
     """Print what came out against the goals; whether all are reached."""
-    startup = one["wall_s"] - one["own_s"]
-    allowed = WALL_GOAL * all_["own_s"] + startup
-    cores = all_["cpu_s"] / all_["wall_s"]
+    startup, wall, own = one["wall_s"] - one["own_s"], all_["wall_s"], all_["own_s"]
+    wanted, cores = boards * cases, all_["cpu_s"] / all_["wall_s"]
     print(f"one board alone: {one['wall_s']:.1f} s, of them start-up {startup:.1f} s")
-    print(
-        f"{boards} boards: the last had answered after {all_['last_ready_s']:.1f} s; first jobs began between "
-        f"{all_['first_case_s']:.1f} and {all_['last_first_case_s']:.1f} s; {all_['threads']:.0f} threads at most"
-    )
-    wanted = boards * cases
+    print(f"{boards} boards: {all_['threads']:.0f} threads at most; the last answered after", end=" ")
+    print(f"{all_['last_ready_s']:.1f} s; first jobs began from {all_['first_case_s']:.1f} s", end=" ")
+    print(f"to {all_['last_first_case_s']:.1f} s")
+    time_ = f"{wall:.1f} s = {(wall - startup) / own:.3f} x own {own:.0f} s + start-up (goal {WALL_GOAL})"
+    memory = f"{all_['peak_mb']:.0f} MB (goal {MEMORY_GOAL_MB:.0f})"
+    cpu = f"{cores:.2f} cores, {1000 * all_['cpu_s'] / wanted:.0f} ms a case (goal {CORES_GOAL} cores)"
     once = f"{all_['ok']:.0f} of {wanted} ok, {all_['tried_again']:.0f} tried again, "
     once += f"{all_['jobs']:.0f} jobs, {all_['jobs_twice']:.0f} twice"
-    over = (all_["wall_s"] - startup) / all_["own_s"]
-    mean = f"{cores:.2f} cores ({all_['cpu_s']:.1f} s; {1000 * all_['cpu_s'] / wanted:.0f} ms a case)"
     return all(
         [
-            show(
-                "wall time",
-                f"{all_['wall_s']:.1f} s = {over:.3f} x own {all_['own_s']:.0f} s + start-up",
-                all_["wall_s"] <= allowed,
-            ),
-            show(
-                "controller, peak memory",
-                f"{all_['peak_mb']:.0f} MB (goal 600)",
-                all_["peak_mb"] < MEMORY_GOAL_MB,
-            ),
-            show("controller, mean processor use", f"{mean} (goal 0.5)", cores < CORES_GOAL),
-            show(
-                "every case exactly once",
-                once,
-                all_["ok"] == all_["jobs"] == wanted and not all_["jobs_twice"],
-            ),
+            show("wall time", time_, wall <= WALL_GOAL * own + startup),
+            show("controller, peak memory", memory, all_["peak_mb"] < MEMORY_GOAL_MB),
+            show("controller, mean processor", cpu, cores < CORES_GOAL),
+            show("every case once", once, all_["ok"] == all_["jobs"] == wanted and not all_["jobs_twice"]),
         ]
     )
 
@@ -309,12 +296,13 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory(prefix="farm-scale-") as name:
         folder = Path(name)
-        common = ("--folder", folder, "--cases", asked.cases, "--seconds", asked.seconds)
-        in_a_fresh_process("--step", "record", "--measurement", asked.measurement, *common)
-        one = in_a_fresh_process("--step", "measure", "--boards", 1, *common)
+        common = ("--folder", folder, "--seconds", asked.seconds)
+        recorded = ("--cases", asked.cases, "--measurement", asked.measurement)
+        in_a_fresh_process("--step", "record", *recorded, *common)
+        one = in_a_fresh_process("--step", "measure", "--boards", 1, "--cases", 1, *common)
         shutil.rmtree(folder / "board-000")
         (folder / "bench.sqlite").unlink()
-        every = ("--boards", asked.boards, "--hanging", asked.hanging)
+        every = ("--boards", asked.boards, "--hanging", asked.hanging, "--cases", asked.cases)
         all_ = in_a_fresh_process("--step", "measure", *every, *common)
     sys.exit(0 if judge(one, all_, asked.boards, asked.cases) else 1)
 

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-#: Here: each is a thread that computes, and with very many at once none ends within its time limit.
+#: Here: more threads that compute at once gain nothing, and their time limits run meanwhile.
 IN_ALL = 16
 
 #: At one server, a jump host say: sshd drops some of those who come while 10 are not logged in yet
