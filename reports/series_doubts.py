@@ -74,8 +74,9 @@ def negligible_ns(series: Series) -> float:
     The tick is the greatest common divisor of all differences: exact for a quantised clock, 1 otherwise.
     Two different values have but one difference, which tells nothing of the clock.
     """
-    values = np.unique(series)
-    tick = int(np.gcd.reduce(np.diff(values))) if len(values) > _TELLING_VALUES else 0
+    steps = np.diff(np.sort(series))  # np.unique of integers takes ten times as long
+    steps = steps[steps > 0]
+    tick = int(np.gcd.reduce(steps)) if len(steps) >= _TELLING_VALUES else 0
     return max(NEGLIGIBLE_NS, float(NEGLIGIBLE_TICKS * tick))
 
 
