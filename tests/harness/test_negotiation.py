@@ -99,3 +99,11 @@ def test_forms_differ_by_all_they_say() -> None:
         form("tensorrt", "int8", "10.3.0.30", ORIN, int8_by="calibrator"),
     ]
     assert len({each.key for each in forms}) == 4
+
+
+@pytest.mark.parametrize("digits", [5, 5000, 300_000])
+def test_a_version_that_no_runtime_has_says_nothing(digits: int) -> None:
+    """A board says it; more digits than versions have would be refused by Python itself."""
+    number = "7" * digits
+    assert form("onnxruntime", "fp32", f"{number}.{number}", {}) == ArtifactForm("fp32", None)
+    assert form("tensorrt", "fp32", number, NANO | {"max_opset": number}).max_opset == 7777
