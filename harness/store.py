@@ -11,6 +11,7 @@ import threading
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,7 @@ from sqlalchemy.engine import URL, Engine
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
+from harness.batches import Batches
 from harness.errors import StoreError
 from reports.record import Case, Record, Results, Run, record_from_json, to_json
 
@@ -85,6 +87,17 @@ class _SamplesRow(_Base):
     content: Mapped[bytes] = mapped_column(LargeBinary)
 
 
+@dataclass(frozen=True)
+class _Save:
+    """A record on its way into the database."""
+
+    run_id: str
+    record: Record
+    content: str
+    #: Packed samples by series and repetition.
+    samples: Mapping[tuple[str, int], bytes]
+
+
 class Store:
     """An open result database. Safe to use from several threads."""
 
@@ -94,6 +107,7 @@ class Store:
         # SQLite lets one write, and whoever waits for it there sleeps and may starve; 200 boards that end
         # their cases at once would also wait in vain for one of the pool's connections.
         self._turn = threading.Lock()
+        self._saves = Batches(self._write)
 
     @classmethod
     def open(cls, location: str | Path, *, create: bool = True) -> Store:
@@ -152,30 +166,18 @@ class Store:
 
     def save(self, run_id: str, record: Record, samples: Samples) -> None:
         """Keep a record and its samples, all or nothing; an earlier record of the same case is replaced."""
-        key, content = case_key(record.case), json.dumps(to_json(record))
         packed = {
             (series, number): _packed(values)
             for series, repetitions in samples.items()
             for number, values in enumerate(repetitions)
         }
+        # A commit waits for the disk, so boards that end their cases at once share one.
+        self._saves.do(_Save(run_id, record, json.dumps(to_json(record)), packed))
+
+    def _write(self, saves: Sequence[_Save]) -> None:
         with self._session() as session:
-            old = session.scalar(select(_RecordRow).filter_by(run_id=run_id, case_key=key))
-            if old is not None:
-                session.query(_SamplesRow).filter_by(record_id=old.id).delete()
-                session.delete(old)
-                session.flush()
-            row = _RecordRow(
-                run_id=run_id,
-                case_key=key,
-                device=record.case.device,
-                model=record.case.model,
-                status=record.status,
-                content=content,
-            )
-            session.add(row)
-            session.flush()
-            for (series, number), values in packed.items():
-                session.add(_SamplesRow(record_id=row.id, series=series, repetition=number, content=values))
+            for save in saves:
+                _replace(session, save)
 
     def unfinished(self, plan_digest: str) -> Run | None:
         """The latest run of that plan that has not ended, or ended interrupted."""
@@ -239,6 +241,27 @@ class Store:
                 yield session
         except (SQLAlchemyError, ValueError, zlib.error) as error:  # or a row's content is damaged
             raise StoreError(f"the result database {self.place} failed: {_first_line(error)}") from error
+
+
+def _replace(session: Session, save: _Save) -> None:
+    case, key = save.record.case, case_key(save.record.case)
+    old = session.scalar(select(_RecordRow).filter_by(run_id=save.run_id, case_key=key))
+    if old is not None:
+        session.query(_SamplesRow).filter_by(record_id=old.id).delete()
+        session.delete(old)
+        session.flush()
+    row = _RecordRow(
+        run_id=save.run_id,
+        case_key=key,
+        device=case.device,
+        model=case.model,
+        status=save.record.status,
+        content=save.content,
+    )
+    session.add(row)
+    session.flush()
+    for (series, number), content in save.samples.items():
+        session.add(_SamplesRow(record_id=row.id, series=series, repetition=number, content=content))
 
 
 def case_key(case: Case) -> str:
