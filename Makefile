@@ -48,6 +48,7 @@ test-matrix:  ## Unit and end-to-end tests on every Python from 3.11 on that is 
 benchmarks: $(VENV)/.installed-test  ## What the harness itself costs: prints ratios from paired runs
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/own_time.py
+	$(BIN)/python benchmarks/farm_scale.py
 
 clean:  ## Remove what make made here
 	rm -rf $(VENV) .test-env build *.egg-info
