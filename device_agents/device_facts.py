@@ -10,6 +10,9 @@ from device_agents.boards.board import Board
 from device_agents.boards.linux_files import LinuxFiles
 from device_agents.protocol import DeviceFacts
 
+#: Virtual boards (`bench lab`) say there what they stand for: not all run under QEMU, not all kernels show it.
+_VIRTUAL_BOARD = "/etc/edgebench-virtual-board"
+
 #: What the kernel itself calls a PC's processor.
 _X86 = ("x86_64", "i386", "i686")
 
@@ -88,6 +91,8 @@ def _virtualization(files: LinuxFiles, machine: str, cpuinfo: Dict[str, str]) ->
     """What kind of machine pretends to be this one, if any; timings there belong to the host as well."""
     if _emulated(files, machine, cpuinfo):
         return "emulated (QEMU)"
+    if files.text(_VIRTUAL_BOARD):
+        return "emulated (virtual board)"
     if files.text("/sys/hypervisor/type"):
         return files.text("/sys/hypervisor/type")
     if "hypervisor" in cpuinfo.get("flags", "").split():

@@ -4,6 +4,7 @@
     ├── UsageError              the command line is wrong                                      exit 2
     ├── ConfigurationError      a TOML file or a plan is wrong; carries every fault            exit 2
     ├── StoreError              the result database cannot be used                             exit 2
+    ├── LabError                virtual boards cannot be had, or not be removed, here          exit 2
     └── CaseError               a case cannot be measured; the others go on                    exit 3
         ├── ConversionFailed    no artifact (class conversion)
         ├── ModelError          the model file itself (class model)
@@ -60,6 +61,10 @@ class ConfigurationError(BenchError):
 
 class StoreError(BenchError):
     """The result database cannot be used."""
+
+
+class LabError(BenchError):
+    """Virtual boards cannot be had, or not be removed, on this machine."""
 
 
 class CaseError(BenchError):

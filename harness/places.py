@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import platformdirs
 
-from convert.workshop import Workshop
+if TYPE_CHECKING:
+    from convert.workshop import Workshop
 
 
 def host_cache() -> Path:
@@ -22,8 +24,22 @@ def toolchains_home() -> Path:
     return Path(own) if own else _base() / "toolchains"
 
 
+def lab_home() -> Path:
+    """The folder of this host's virtual boards, with their inventory while there are any."""
+    return _base() / "lab"
+
+
+def lab_roots() -> Path:
+    """Where the systems of virtual boards are kept; EDGEBENCH_LAB_ROOTS overrides, as for toolchains."""
+    own = os.environ.get("EDGEBENCH_LAB_ROOTS")
+    return Path(own) if own else _base() / "lab-roots"
+
+
 def workshop(tell: Callable[[str], None]) -> Workshop:
     """The workshop of this host; `tell` gets a line where something takes long."""
+    # Much to import for commands that convert nothing.
+    from convert.workshop import Workshop
+
     return Workshop(host_cache(), toolchains_home(), tell)
 
 

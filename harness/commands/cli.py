@@ -61,6 +61,12 @@ def _add_verify(app: typer.Typer) -> None:
     app.command()(verify)
 
 
+def _add_lab(app: typer.Typer) -> None:
+    from harness.commands.lab import lab_app
+
+    app.add_typer(lab_app, name="lab")
+
+
 #: What each command imports takes up to a second; only the one that is asked for is imported.
 _COMMANDS: dict[str, Callable[[typer.Typer], None]] = {
     "run": _add_run,
@@ -69,6 +75,7 @@ _COMMANDS: dict[str, Callable[[typer.Typer], None]] = {
     "device": _add_device,
     "report": _add_report,
     "verify": _add_verify,
+    "lab": _add_lab,
 }
 
 

@@ -1,6 +1,7 @@
 """Which boards there are: devices.toml as frozen dataclasses, every fault found at once.
 
 Search order: the file given, ./devices.toml, then the user's own. Host keys lie beside the inventory.
+Unless a file is given, the virtual boards that are up (`bench lab`) follow after those of the inventory.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from cattrs.gen import make_dict_structure_fn, override
 
 from harness.errors import ConfigurationError
 from harness.farm.user_files import config_dir
+from harness.places import lab_home
 from profiles.devices import device_profile_names
 
 FILE_NAME = "devices.toml"
@@ -90,10 +92,24 @@ def default_inventories() -> tuple[Path, Path]:
 
 
 def load_inventory(given: Path | None = None) -> Inventory:
-    """The inventory of `given` or of the first default place; raises ConfigurationError with every fault."""
+    """The inventory of `given` or of the first default place; raises ConfigurationError with every fault.
+
+    Without `given` the lab's boards are added, whose entries name the lab's inventory as theirs.
+    """
     path = find_inventory(given)
-    if path is None:
-        return Inventory(None, MappingProxyType({}))
+    own = _read(path) if path else Inventory(None, MappingProxyType({}))
+    lab = lab_home() / FILE_NAME
+    if given is not None or not lab.is_file():
+        return own
+    return replace(own, devices=MappingProxyType({**own.devices, **_others(_read(lab), own)}))
+
+
+def _others(lab: Inventory, own: Inventory) -> dict[str, DeviceEntry]:
+    """The lab's boards but for those whose names the user gave to boards of their own."""
+    return {name: entry for name, entry in lab.devices.items() if name not in own.devices}
+
+
+def _read(path: Path) -> Inventory:
     try:
         text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -18,7 +18,8 @@ def resolve(selector: str, inventory: Inventory) -> DeviceEntry:
 def candidates(selector: str, inventory: Inventory) -> tuple[DeviceEntry, ...]:
     """All boards that `selector` may mean, in the inventory's order; never empty.
 
-    A selector is an inventory name, a profile name, `user@host[:port]` or `local`; inventory names win.
+    A selector is an inventory name, a profile name, `user@host[:port]` or `local`; inventory names win, and
+    real boards over virtual ones of the same profile.
     Raises UsageError for anything else.
     """
     if selector == LOCAL:
@@ -29,8 +30,10 @@ def candidates(selector: str, inventory: Inventory) -> tuple[DeviceEntry, ...]:
         target = parse_destination(selector)
         return (DeviceEntry(selector, host=target.host, user=target.user, port=target.port),)
     of_profile = tuple(entry for entry in inventory.devices.values() if entry.profile == selector)
+    # The lab's boards stand for a kind only where the inventory itself has none of it.
+    real = tuple(entry for entry in of_profile if entry.inventory == inventory.path)
     if of_profile:
-        return of_profile
+        return real or of_profile
     raise _unknown(selector, inventory)
 
 

@@ -145,6 +145,11 @@ def test_an_arm_system_on_the_kernel_of_a_pc_is_emulated(
     assert device_facts._virtualization(files, machine, fields) == found
 
 
+def test_a_board_of_the_lab_on_the_processor_of_its_host_is_emulated_too(tmp_path: Path) -> None:
+    files = tree(tmp_path, **{"etc__edgebench-virtual-board": "nano\n"})
+    assert device_facts._virtualization(files, "x86_64", {}) == "emulated (virtual board)"
+
+
 # --- processors -----------------------------------------------------------------------------------
 
 

@@ -1,0 +1,106 @@
+"""`bench lab`: virtual boards on this machine."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from harness.commands import console
+from harness.commands.option_values import words
+from harness.lab.board import Board
+from harness.lab.kinds import chosen_kinds
+from harness.lab.lab import Lab
+from harness.lab.pythons import find_python
+from harness.places import lab_home, lab_roots
+
+lab_app = typer.Typer(
+    no_args_is_help=True,
+    help="Virtual boards on this machine (Linux, root): everything of a board but its speed.",
+)
+
+_MOST = 250
+
+
+@lab_app.command("up")
+def up(
+    kind: Annotated[str, typer.Argument(metavar="KIND[,KIND..]", help="pi3, zero2w, pi4, pi5, nano.")],
+    count: Annotated[int, typer.Option(min=1, max=_MOST, metavar="N", help="Boards of each kind.")] = 1,
+) -> None:
+    """Start virtual boards; the first time their Debian is made, which takes a minute and 160 MB.
+
+    A board is reached by its name: bench run --device pi4. Its results carry the reason `emulated`: accuracy,
+    deployment and failures are real, times say nothing about the real board.
+
+    Example: bench lab up pi4,pi5 --count 2
+    """
+    chosen = chosen_kinds(words(kind) or ())
+    lab = _lab()
+    began = time.monotonic()
+    boards = lab.up(chosen, count)
+    _show(boards)
+    for board in boards:
+        if board.kind.python and find_python(board.kind) is None:
+            console.note(
+                f"{board.name}: there is no Python {board.kind.python} on this machine (pyenv install "
+                f"{board.kind.python}); it has python3"
+            )
+    names = " ".join(board.name for board in boards)
+    console.note(f"{len(boards)} up in {time.monotonic() - began:.1f} s. Next: bench device check {names}")
+
+
+@lab_app.command("status")
+def status(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """Show the virtual boards there are.
+
+    Example: bench lab status --json
+    """
+    lab = _lab()
+    boards = lab.boards()
+    if as_json:
+        rows = [_row(board) for board in boards]
+        typer.echo(json.dumps({"inventory": str(lab.inventory.path), "boards": rows}, indent=2))
+    elif boards:
+        _show(boards)
+    else:
+        typer.echo("No virtual boards. Start one: bench lab up pi4", err=True)
+
+
+@lab_app.command("down")
+def down() -> None:
+    """Take all virtual boards away, also what a crash left of them; the Debian they share is kept.
+
+    Example: bench lab down
+    """
+    gone = _lab().down()
+    console.note(f"taken away: {', '.join(gone)}" if gone else "there were no virtual boards")
+
+
+def _lab() -> Lab:
+    return Lab(lab_home(), lab_roots(), console.note)
+
+
+def _row(board: Board) -> dict[str, str | int]:
+    return {
+        "name": board.name,
+        "kind": board.kind.name,
+        "profile": board.kind.profile,
+        "address": str(board.address),
+        "memory_bytes": board.kind.memory_kib * 1024,
+        "state": "running" if board.is_running else "stopped",
+        "log": str(Path(board.folder) / "log"),
+    }
+
+
+def _show(boards: Sequence[Board]) -> None:
+    table = Table("name", "kind of board", "address", "memory", "state", box=None, pad_edge=False)
+    for board in boards:
+        row = _row(board)
+        memory = f"{board.kind.memory_kib / 1024:.0f} MiB"
+        table.add_row(board.name, board.kind.profile, str(row["address"]), memory, str(row["state"]))
+    console.out.print(table)

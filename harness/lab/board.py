@@ -1,0 +1,127 @@
+"""One virtual board: made, started, waited for, taken away."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import time
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+
+from harness.errors import LabError
+from harness.lab import cgroups, network
+from harness.lab.board_files import write_board_files
+from harness.lab.kinds import Kind
+from harness.lab.names import LabNames
+
+_START = Path(__file__).with_name("start_board.sh")
+_START_TIMEOUT_S = 20.0
+SSH_PORT = 22
+
+
+@dataclass(frozen=True)
+class Board:
+    """A board and the places of what it is made of."""
+
+    name: str
+    kind: Kind
+    number: int
+    subnet: IPv4Network
+    #: Everything of it on this machine's disk.
+    folder: Path
+    #: Holds its processes to its memory.
+    group: Path
+    names: LabNames
+
+    @property
+    def address(self) -> IPv4Address:
+        """Reached from this machine alone."""
+        return network.address(self.subnet, self.number)
+
+    @property
+    def host_key(self) -> Path:
+        """The public part."""
+        return self.folder / "files/etc/ssh/ssh_host_ed25519_key.pub"
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it has any process."""
+        return bool(cgroups.processes(self.group))
+
+    def make(self, public_key: str, python: Path | None) -> None:
+        """Its files, group and network; `public_key` opens it."""
+        for name in ("root", "disk", "files"):
+            place = self.folder / name
+            place.mkdir(parents=True, exist_ok=True)
+            place.chmod(0o755)
+        write_board_files(self.folder, self.name, self.kind, public_key, python)
+        cgroups.make_group(self.group, self.kind.memory_kib * 1024)
+        network.connect(self.names, self.subnet, self.name, self.number)
+
+    def start(self, lower: Path) -> None:
+        """Start it on the root `lower`; it runs on when this process ends."""
+        # It goes on once it is in its group: no process of the board is ever outside of it.
+        enter = 'read -r _ && exec "$@" </dev/null'
+        command = [
+            "sh", "-c", enter, "enter",
+            "ip", "netns", "exec", self.names.namespace(self.name),
+            "unshare", "--mount", "--pid", "--uts", "--ipc", "--fork", "--kill-child",
+            "sh", _START, self.folder, lower, self.name, self.kind.cpu or "",
+        ]  # fmt: skip
+        with (self.folder / "log").open("ab") as log:
+            child = subprocess.Popen(
+                [str(word) for word in command],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                cwd="/",
+            )
+        cgroups.enter(self.group, child.pid)
+        assert child.stdin is not None
+        child.stdin.write(b"\n")
+        child.stdin.close()
+
+    def wait(self) -> None:
+        """Return once its sshd answers; raises LabError with the log's end if it does not."""
+        deadline = time.monotonic() + _START_TIMEOUT_S
+        while not self._answers():
+            if not self.is_running and not self._answers():
+                raise LabError(f"{self.name}: did not start: {self._last_words()}")
+            if time.monotonic() > deadline:
+                raise LabError(
+                    f"{self.name}: its sshd at {self.address} gave no sign within "
+                    f"{_START_TIMEOUT_S:.0f} s: {self._last_words()}"
+                )
+            time.sleep(0.02)
+
+    def remove(self) -> None:
+        """End it and take away all it was made of, as much as there is."""
+        cgroups.remove_group(self.group)
+        network.disconnect(self.names, self.names.namespace(self.name))
+        remove_folder(self.folder)
+
+    def _answers(self) -> bool:
+        try:
+            with socket.create_connection((str(self.address), SSH_PORT), timeout=1) as connection:
+                return connection.recv(4) == b"SSH-"
+        except OSError:
+            return False
+
+    def _last_words(self) -> str:
+        try:
+            return (self.folder / "log").read_text("utf-8", "replace").strip()[-600:] or "its log is empty"
+        except OSError:
+            return "it left no log"
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a board's folder; an overlay's work folder is closed even to its owner."""
+    if not folder.exists():
+        return
+    work = folder / "disk/work/work"
+    if work.is_dir():
+        work.chmod(0o700)
+    shutil.rmtree(folder)

@@ -1,0 +1,136 @@
+"""The files that make a root a certain board: who it is, who may log in, and what its sensors read."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from pathlib import Path
+
+from harness.lab.kinds import Kind
+from harness.lab.programs import call
+
+USER = "bench"
+#: Neither a person's nor a service's on any distribution; the kernel counts its processes here as well.
+_UID = 61077
+
+_PASSWD = f"""\
+root:x:0:0:root:/root:/bin/sh
+sshd:x:61076:65534::/run/sshd:/usr/sbin/nologin
+{USER}:x:{_UID}:{_UID}:edgebench:/home/{USER}:/bin/bash
+nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin
+"""
+_GROUP = f"root:x:0:\ntty:x:5:\nshadow:x:42:\n{USER}:x:{_UID}:\nnogroup:x:65534:\n"
+_SHADOW = f"root:*:19000:0:99999:7:::\nsshd:!:19000::::::\n{USER}:*:19000:0:99999:7:::\n"
+_NSSWITCH = "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\n"
+
+
+def sshd_config(cpu: str | None) -> str:
+    """Only the lab's key opens it. sshd hands no environment on, so QEMU's processor is named here."""
+    lines = [
+        "Port 22",
+        "HostKey /etc/ssh/ssh_host_ed25519_key",
+        "PidFile none",
+        "PasswordAuthentication no",
+        "KbdInteractiveAuthentication no",
+        "UsePAM no",
+        "UseDNS no",
+        "MaxStartups 100",
+        "MaxSessions 100",
+        f"AllowUsers {USER}",
+        "Subsystem sftp internal-sftp",
+        *([f"SetEnv QEMU_CPU={cpu}"] if cpu else []),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def meminfo(memory_kib: int) -> str:
+    """/proc/meminfo of an idle board of that size; the control group holds it to that."""
+    free = memory_kib * 8 // 10
+    rows = {
+        "MemTotal": memory_kib,
+        "MemFree": free,
+        "MemAvailable": free,
+        "Buffers": 0,
+        "Cached": memory_kib // 10,
+        "SwapCached": 0,
+        "SwapTotal": 0,
+        "SwapFree": 0,
+    }
+    return "".join(f"{name + ':':<16}{value:>8} kB\n" for name, value in rows.items())
+
+
+def system_files(name: str, kind: Kind) -> dict[str, str]:
+    """Files of the board's own system, by their paths below its root."""
+    return {
+        "etc/passwd": _PASSWD,
+        "etc/group": _GROUP,
+        "etc/nsswitch.conf": _NSSWITCH,
+        "etc/hostname": f"{name}\n",
+        "etc/hosts": f"127.0.0.1 localhost {name}\n",
+        "etc/resolv.conf": "",
+        # The agent reads it: not every kernel lets a program see that it is emulated.
+        "etc/edgebench-virtual-board": f"{kind.name}\n",
+        "etc/ssh/sshd_config": sshd_config(kind.cpu),
+    }
+
+
+def stand_ins(kind: Kind) -> dict[str, str]:
+    """What is laid over /proc and /sys, by paths below the stand-ins' folder."""
+    tree = "firmware/devicetree/base"
+    zone = "thermal/thermal_zone0"
+    return {
+        "meminfo": meminfo(kind.memory_kib),
+        "boot_id": f"{uuid.uuid4()}\n",
+        f"{tree}/model": kind.model + "\0",
+        f"{tree}/compatible": "".join(text + "\0" for text in kind.compatible),
+        f"{zone}/type": "cpu-thermal\n",
+        f"{zone}/temp": f"{kind.temperature_mc}\n",
+    }
+
+
+def write_board_files(folder: Path, name: str, kind: Kind, public_key: str, python: Path | None) -> None:
+    """Write `files` (what its root gets on top) and `stand-ins` below the board's folder."""
+    files = folder / "files"
+    write_tree(files, system_files(name, kind))
+    write_tree(folder / "stand-ins", stand_ins(kind))
+    (files / "etc/shadow").touch(mode=0o600)
+    (files / "etc/shadow").write_text(_SHADOW)
+    call(
+        "ssh-keygen",
+        "-q",
+        "-t",
+        "ed25519",
+        "-N",
+        "",
+        "-C",
+        name,
+        "-f",
+        files / "etc/ssh/ssh_host_ed25519_key",
+    )
+    write_tree(files, {f"home/{USER}/.ssh/authorized_keys": public_key})
+    for path in (f"home/{USER}", f"home/{USER}/.ssh", f"home/{USER}/.ssh/authorized_keys"):
+        os.chown(files / path, _UID, _UID)
+    if python is not None:
+        open_the_way(files, python)
+
+
+def write_tree(folder: Path, files: dict[str, str]) -> None:
+    """Write the files, everything readable by all whatever the umask is."""
+    for path, text in files.items():
+        target = folder / path
+        missing = [place for place in (target.parent, *target.parent.parents) if not place.exists()]
+        for place in reversed(missing):
+            place.mkdir()
+            place.chmod(0o755)
+        target.write_text(text, "utf-8")
+        target.chmod(0o644)
+
+
+def open_the_way(files: Path, program: Path) -> None:
+    """Let the board's user walk to `program` of the host's own system: root's home is closed to others."""
+    for place in reversed(program.resolve().parents[:-1]):
+        status = place.stat()
+        above = files / place.relative_to("/")
+        above.mkdir(exist_ok=True)
+        os.chown(above, status.st_uid, status.st_gid)
+        above.chmod(status.st_mode & 0o7777 | 0o001)

@@ -1,0 +1,212 @@
+"""The lab from the outside: boards up, what there is, everything down."""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from harness.errors import LabError
+from harness.lab import binfmt, cgroups, network
+from harness.lab.board import Board, remove_folder
+from harness.lab.kinds import Kind, kinds
+from harness.lab.lab_inventory import LabInventory
+from harness.lab.names import LabNames, board_names
+from harness.lab.pythons import find_python
+from harness.lab.requirements import check, check_root
+from harness.lab.roots import make_root, root_folder
+from harness.lab.state import BoardState, LabState, read_state, write_state
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Lab:
+    """The virtual boards of one folder. All changes are made under its lock."""
+
+    #: Boards, state, key and inventory.
+    home: Path
+    #: The systems that boards share; kept by `down`.
+    roots: Path
+    tell: Tell
+
+    @property
+    def names(self) -> LabNames:
+        """What its things are called on this machine."""
+        return LabNames.of(self.home)
+
+    @property
+    def inventory(self) -> LabInventory:
+        """How its boards are reached."""
+        return LabInventory(self.home)
+
+    def up(self, chosen: Sequence[Kind], count: int = 1) -> list[Board]:
+        """Start `count` boards of each kind; returns them once they answer. Raises LabError."""
+        check(chosen, root_is_made=root_folder(self.roots).is_dir())
+        if set(":,\\") & set(str(self.home) + str(self.roots)):
+            raise LabError(
+                f"{self.home}: an overlay takes no folder with a colon, a comma or a backslash in its name",
+                "set EDGEBENCH_CACHE_DIR to another folder",
+            )
+        with self._locked():
+            self._remove_dead_boards()
+            there = {board.name for board in read_state(self._state).boards}
+            try:
+                return self._start_all(chosen, count)
+            except BaseException:
+                # Also Ctrl-C: the new ones go, whole or not, and those of before stay.
+                for entry in read_state(self._state).boards:
+                    if entry.name not in there:
+                        self._remove_board(entry)
+                if not there:
+                    self._remove_everything(read_state(self._state))
+                raise
+
+    def boards(self) -> list[Board]:
+        """All boards, as the state file has them; raises LabError where it makes no sense."""
+        state = read_state(self._state)
+        return [self._board(state, entry) for entry in state.boards]
+
+    def down(self) -> list[str]:
+        """Take everything away, also what a crash left; returns the names of the boards there were."""
+        check_root()
+        with self._locked():
+            try:
+                state = read_state(self._state)
+            except LabError:
+                # Everything is found by its name as well.
+                state = LabState()
+            gone = [entry.name for entry in state.boards]
+            gone += [name for name in self._leftovers() if name not in gone]
+            self._remove_everything(state)
+        return gone
+
+    # --- one step each
+
+    def _prepare(self, state: LabState, chosen: Sequence[Kind]) -> LabState:
+        """What boards share, each part only where it is not there yet."""
+        if state.subnet is None or not network.lab_links(self.names):
+            taken = network.taken_subnets()
+            wanted = state.subnet if state.boards else str(network.free_subnet(taken))
+            state = self._save(replace(state, subnet=wanted))
+        network.make_bridge(self.names, state.network)
+        if any(kind.is_emulated for kind in chosen):
+            if not binfmt.is_mounted():
+                state = self._save(replace(state, mounted_binfmt=True))
+                binfmt.mount()
+            if not binfmt.has_interpreter():
+                binfmt.register(self.names.binfmt)
+            note = binfmt.age_note()
+            if note:
+                self.tell(note)
+            make_root(self.roots, self.tell)
+        self.inventory.make_key()
+        return state
+
+    def _start_all(self, chosen: Sequence[Kind], count: int) -> list[Board]:
+        """They start side by side; in the inventory are those that answered."""
+        state = self._prepare(read_state(self._state), chosen)
+        boards: list[Board] = []
+        for kind in chosen:
+            for name in board_names(kind.name, count, frozenset(entry.name for entry in state.boards)):
+                state, board = self._start(state, name, kind)
+                boards.append(board)
+        for board in boards:
+            board.wait()
+            self.inventory.add(board, find_python(board.kind))
+        self.inventory.give_to_caller(self._state)
+        return boards
+
+    def _remove_dead_boards(self) -> None:
+        """Those whose processes are gone: this machine was started anew, or somebody ended them."""
+        for board in self.boards():
+            if not board.is_running:
+                self.tell(f"{board.name} runs no more; it is taken away")
+                self._remove_board(BoardState(board.name, board.kind.name, board.number))
+
+    def _start(self, state: LabState, name: str, kind: Kind) -> tuple[LabState, Board]:
+        number = state.next_number(network.FIRST_NUMBER, network.LAST_NUMBER)
+        entry = BoardState(name, kind.name, number)
+        state = self._save(state.with_board(entry))
+        board = self._board(state, entry)
+        board.make(self.inventory.public_key, find_python(kind))
+        board.start(root_folder(self.roots) if kind.is_emulated else Path("/"))
+        return state, board
+
+    def _remove_board(self, entry: BoardState) -> None:
+        state = read_state(self._state)
+        self._board(state, entry).remove()
+        self.inventory.remove(entry.name)
+        self._save(state.without_board(entry.name))
+
+    def _remove_everything(self, state: LabState) -> None:
+        """Processes first: nothing goes that they still use."""
+        group = self._group
+        if group.is_dir():
+            for board in [place for place in group.iterdir() if place.is_dir()]:
+                cgroups.remove_group(board)
+            cgroups.remove_group(group)
+        for namespace in network.lab_namespaces(self.names):
+            network.disconnect(self.names, namespace)
+        network.remove_links(self.names)
+        binfmt.unregister(self.names.binfmt)
+        if state.mounted_binfmt:
+            binfmt.unmount()
+        if self._boards_folder.is_dir():
+            for folder in self._boards_folder.iterdir():
+                remove_folder(folder)
+            shutil.rmtree(self._boards_folder)
+        self.inventory.forget()
+        self._state.unlink(missing_ok=True)
+
+    def _leftovers(self) -> list[str]:
+        """Boards of which something is there, whatever the state file says."""
+        prefix = self.names.namespace("")
+        found = {name.removeprefix(prefix) for name in network.lab_namespaces(self.names)}
+        if self._boards_folder.is_dir():
+            found |= {folder.name for folder in self._boards_folder.iterdir()}
+        return sorted(found)
+
+    # --- places
+
+    def _board(self, state: LabState, entry: BoardState) -> Board:
+        return Board(
+            name=entry.name,
+            kind=kinds()[entry.kind],
+            number=entry.number,
+            subnet=state.network,
+            folder=self._boards_folder / entry.name,
+            group=self._group / entry.name,
+            names=self.names,
+        )
+
+    @property
+    def _group(self) -> Path:
+        return cgroups.memory_hierarchy() / self.names.group
+
+    @property
+    def _boards_folder(self) -> Path:
+        return self.home / "boards"
+
+    @property
+    def _state(self) -> Path:
+        return self.home / "state.json"
+
+    def _save(self, state: LabState) -> LabState:
+        write_state(self._state, state)
+        return state
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """One change at a time; the lock goes with the process that holds it."""
+        self.home.mkdir(parents=True, exist_ok=True)
+        with (self.home / "lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                self.tell("another `bench lab` is at work here; waiting for it")
+                fcntl.flock(file, fcntl.LOCK_EX)
+            yield

@@ -1,0 +1,22 @@
+"""Running the system's programs; what they say when they fail becomes a LabError."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+from pathlib import Path
+
+from harness.errors import LabError
+
+
+def call(*command: str | Path, text: str | None = None) -> str:
+    """What the command prints; raises LabError with its last words if it fails."""
+    words = [str(word) for word in command]
+    try:
+        done = subprocess.run(words, input=text, capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise LabError(f"{words[0]}: cannot be started: {error.strerror}") from error
+    if done.returncode != 0:
+        said = (done.stderr or done.stdout).strip()[-600:] or "it said nothing"
+        raise LabError(f"`{shlex.join(words)}` failed (status {done.returncode}): {said}")
+    return done.stdout

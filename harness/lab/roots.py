@@ -1,0 +1,80 @@
+"""The aarch64 system that the boards share, made once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from harness.errors import LabError
+from harness.lab.programs import call
+
+SUITE = "bookworm"
+PACKAGES = (
+    "libstdc++6", "libgomp1", "iproute2", "kmod", "python3", "python3-venv", "openssh-server",
+    "openssh-sftp-server", "ca-certificates", "procps", "libc-bin", "base-passwd", "base-files", "bash",
+    "dash", "coreutils", "grep", "sed", "util-linux", "hostname", "mawk", "login", "passwd", "findutils",
+    "tar", "gzip",
+)  # fmt: skip
+#: Raised when what is done after unpacking changes.
+_RECIPE = 1
+
+
+def root_folder(roots: Path) -> Path:
+    """Where the root lies once it is made; a changed recipe has another place."""
+    recipe = json.dumps([SUITE, PACKAGES, _RECIPE]).encode()
+    return roots / f"debian-{SUITE}-{hashlib.sha256(recipe).hexdigest()[:8]}"
+
+
+def make_root(roots: Path, tell: Callable[[str], None]) -> Path:
+    """The root, made now where it is not there yet. Needs the binfmt line; raises LabError."""
+    folder = root_folder(roots)
+    if folder.is_dir():
+        return folder
+    began = time.monotonic()
+    tell(f"making the boards' Debian ({SUITE}, aarch64), once: about 160 MB in {folder}, 20 to 60 seconds")
+    partial = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    roots.mkdir(parents=True, exist_ok=True)
+    try:
+        _unpack(partial, tell)
+        _finish(partial)
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    tell(f"made in {time.monotonic() - began:.0f} s")
+    return folder
+
+
+def _unpack(folder: Path, tell: Callable[[str], None]) -> None:
+    """Unpack the packages without running their scripts: 16 s instead of 196 s under emulation."""
+    command = [
+        # In a mount namespace of its own: what it mounts ends with it, also when it is killed.
+        "unshare", "--mount", "mmdebstrap", "--mode=root", "--arch=arm64", "--variant=extract",
+        "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr", f"--include={','.join(PACKAGES)}",
+        SUITE, str(folder),
+    ]  # fmt: skip
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as child:
+        assert child.stderr is not None
+        said: list[str] = []
+        for line in child.stderr:
+            said.append(line)
+            if line.startswith("I: "):
+                tell(line.removeprefix("I: ").strip())
+    if child.returncode != 0:
+        raise LabError(
+            f"mmdebstrap failed (status {child.returncode}): {''.join(said)[-800:].strip()}",
+            "the packages come from Debian's mirror: see that this machine reaches it (apt-get update)",
+        )
+
+
+def _finish(folder: Path) -> None:
+    """What the packages' scripts would have done and boards need."""
+    (folder / "usr/bin/awk").symlink_to("mawk")
+    for place in ("var/cache/apt", "var/lib/apt/lists", "usr/share/doc", "usr/share/man", "usr/share/locale"):
+        shutil.rmtree(folder / place, ignore_errors=True)
+    call("chroot", folder, "/sbin/ldconfig")

@@ -1,0 +1,43 @@
+#!/bin/sh
+# The first process of a board's own namespaces: mounts its tree and becomes its sshd.
+# All mounts lie in this namespace, so that they end with the board, however it ends.
+# Arguments: the board's folder, what its root lies on, its host name, its processor ("" for this machine's own).
+set -eu
+board=$1 lower=$2 hostname=$3 cpu=$4
+root=$board/root disk=$board/disk
+
+printf '%s' "$hostname" >/proc/sys/kernel/hostname
+if [ "$lower" = / ]; then
+  # An overlay cannot keep its changes below what it lies on.
+  mount -t tmpfs -o size=4g,mode=0755 edgebench-lab "$disk"
+fi
+mkdir -p "$disk/upper" "$disk/work"
+cp -a "$board/files/." "$disk/upper/"
+mount -t overlay -o "lowerdir=$lower,upperdir=$disk/upper,workdir=$disk/work" edgebench-lab "$root"
+
+mount -t proc proc "$root/proc"
+mount --bind "$board/stand-ins/meminfo" "$root/proc/meminfo"
+mount --bind "$board/stand-ins/boot_id" "$root/proc/sys/kernel/random/boot_id"
+mount -t sysfs -o ro sysfs "$root/sys"
+mount --bind "$board/stand-ins/firmware" "$root/sys/firmware"
+if [ -d "$root/sys/class/thermal" ]; then
+  mount --bind "$board/stand-ins/thermal" "$root/sys/class/thermal"
+fi
+
+mount -t tmpfs -o size=64k,mode=0755 edgebench-lab "$root/dev"
+for device in null zero full random urandom tty; do
+  : >"$root/dev/$device"
+  mount --bind "/dev/$device" "$root/dev/$device"
+done
+mkdir "$root/dev/pts" "$root/dev/shm"
+mount -t devpts -o newinstance,ptmxmode=0666,mode=0620 devpts "$root/dev/pts"
+ln -s pts/ptmx "$root/dev/ptmx"
+ln -s /proc/self/fd "$root/dev/fd"
+mount -t tmpfs -o mode=1777 edgebench-lab "$root/dev/shm"
+mount -t tmpfs -o mode=1777 edgebench-lab "$root/tmp"
+mount -t tmpfs -o mode=0755 edgebench-lab "$root/run"
+mkdir "$root/run/sshd"
+
+cd /
+exec env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin ${cpu:+"QEMU_CPU=$cpu"} \
+  chroot "$root" /usr/sbin/sshd -D -e
