@@ -135,6 +135,40 @@ def test_the_file_in_this_folder_comes_before_the_users_own(
     assert load_inventory(other).path == other
 
 
+LAB = '[devices.pi4]\nprofile = "raspberry-pi-4"\nhost = "10.77.0.2"\n[devices.pi5]\nhost = "10.77.0.3"\n'
+
+
+@pytest.fixture
+def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The inventory of virtual boards that are up."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("EDGEBENCH_CONFIG_DIR", str(tmp_path / "config"))
+    monkeypatch.setenv("EDGEBENCH_CACHE_DIR", str(tmp_path / "cache"))
+    return _written(tmp_path / "cache/lab/devices.toml", LAB)
+
+
+def test_the_labs_boards_are_there_without_an_inventory(lab: Path) -> None:
+    found = load_inventory()
+    assert found.path is None
+    assert {name: entry.inventory for name, entry in found.devices.items()} == {"pi4": lab, "pi5": lab}
+
+
+def test_the_labs_boards_follow_after_the_inventorys_own_and_do_not_replace_them(lab: Path) -> None:
+    _written(Path("devices.toml"), '[devices.mine]\nhost = "a"\n[devices.pi5]\nhost = "b"\n')
+    found = load_inventory()
+    assert [(entry.name, entry.host) for entry in found.devices.values()] == [
+        ("mine", "a"),
+        ("pi5", "b"),
+        ("pi4", "10.77.0.2"),
+    ]
+
+
+def test_a_given_inventory_is_all_there_is(lab: Path, tmp_path: Path) -> None:
+    assert list(load_inventory(_written(tmp_path / "other.toml", '[devices.a]\nhost = "a"\n')).devices) == [
+        "a"
+    ]
+
+
 def test_host_keys_lie_beside_their_inventory() -> None:
     assert known_hosts_beside(Path("/farm/lab.toml")) == Path("/farm/lab.known_hosts")
 

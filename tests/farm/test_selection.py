@@ -43,6 +43,16 @@ def test_a_profile_means_every_board_of_that_kind_in_order(inventory: Inventory)
     assert resolve("jetson-nano", inventory).name == "nano-02"
 
 
+def test_a_virtual_board_stands_for_its_profile_only_where_no_real_one_is(tmp_path: Path) -> None:
+    mine, lab = tmp_path / "devices.toml", tmp_path / "lab/devices.toml"
+    real = DeviceEntry("real", profile="raspberry-pi-4", host="a", inventory=mine)
+    virtual = DeviceEntry("pi4", profile="raspberry-pi-4", host="b", inventory=lab)
+    both = Inventory(mine, {"real": real, "pi4": virtual})
+    assert candidates("raspberry-pi-4", both) == (real,)
+    assert candidates("pi4", both) == (virtual,)
+    assert candidates("raspberry-pi-4", Inventory(mine, {"pi4": virtual})) == (virtual,)
+
+
 def test_user_at_host_needs_no_inventory() -> None:
     entry = resolve("bench@10.0.0.5:2200", Inventory(None, {}))
     assert entry == DeviceEntry("bench@10.0.0.5:2200", host="10.0.0.5", user="bench", port=2200)

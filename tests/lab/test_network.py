@@ -1,0 +1,36 @@
+"""Which addresses the boards have."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv4Network
+
+import pytest
+
+from harness.errors import LabError
+from harness.lab import network
+
+
+def test_a_machine_without_such_addresses_gives_the_first_subnet() -> None:
+    assert network.free_subnet([IPv4Network("192.168.0.0/16")]) == IPv4Network("10.77.0.0/24")
+
+
+def test_a_subnet_that_overlaps_with_a_route_is_left_out() -> None:
+    taken = [IPv4Network("10.77.0.0/23"), IPv4Network("10.77.2.7/32")]
+    assert network.free_subnet(taken) == IPv4Network("10.77.3.0/24")
+
+
+def test_a_vpn_over_all_of_it_is_told() -> None:
+    with pytest.raises(LabError, match=r"addresses or routes in all of 10\.77\.0\.0/16"):
+        network.free_subnet([IPv4Network("10.0.0.0/8")])
+
+
+def test_a_boards_number_is_the_end_of_its_address() -> None:
+    assert network.address(IPv4Network("10.77.4.0/24"), 254) == IPv4Address("10.77.4.254")
+
+
+def test_all_routes_but_the_default_one_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    routes = (
+        '[{"dst": "default"}, {"dst": "10.8.0.0/16"}, {"type": "local", "dst": "10.8.0.1"}, {"type": "x"}]'
+    )
+    monkeypatch.setattr(network, "call", lambda *_: routes)
+    assert sorted(network.taken_subnets()) == [IPv4Network("10.8.0.0/16"), IPv4Network("10.8.0.1/32")]
