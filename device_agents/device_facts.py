@@ -10,7 +10,7 @@ from device_agents.boards.board import Board
 from device_agents.boards.linux_files import LinuxFiles
 from device_agents.protocol import DeviceFacts
 
-#: Virtual boards (`bench lab`) say there what they stand for: not all run under QEMU, not all kernels show it.
+#: Virtual boards (`bench lab`) say there what they are. Not all run under QEMU, and not all kernels show it.
 _VIRTUAL_BOARD = "/etc/edgebench-virtual-board"
 
 #: What the kernel itself calls a PC's processor.
