@@ -26,22 +26,28 @@ _ALWAYS = {
 _FOR_A_ROOT = {"mmdebstrap": "mmdebstrap", "arch-test": "arch-test"}
 QEMU_NAMES = ("qemu-aarch64-static", "qemu-aarch64")
 _SSHD = Path("/usr/sbin/sshd")
+_DEBIAN_KEYS = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
 
 @dataclass(frozen=True)
 class Machine:
     """What is asked of this machine; tests give another one."""
 
-    platform: str = sys.platform
-    is_root: bool = os.geteuid() == 0
-    which: Callable[[str], str | None] = shutil.which
-    has_sshd: bool = _SSHD.exists()
-    has_debian_keys: bool = Path("/usr/share/keyrings/debian-archive-keyring.gpg").exists()
+    platform: str
+    is_root: bool
+    which: Callable[[str], str | None]
+    has_sshd: bool
+    has_debian_keys: bool
+
+    @classmethod
+    def here(cls) -> Machine:
+        """The one this runs on."""
+        return cls(sys.platform, os.geteuid() == 0, shutil.which, _SSHD.exists(), _DEBIAN_KEYS.exists())
 
 
 def check(chosen: Sequence[Kind], *, root_is_made: bool, machine: Machine | None = None) -> None:
     """Return if boards of these kinds can be started here; raises LabError with all that is missing."""
-    here = machine or Machine()
+    here = machine or Machine.here()
     _check_linux(here)
     lacking = missing_packages(chosen, root_is_made=root_is_made, machine=here)
     if lacking:
@@ -56,7 +62,7 @@ def check(chosen: Sequence[Kind], *, root_is_made: bool, machine: Machine | None
 
 def check_root(machine: Machine | None = None) -> None:
     """Return if this is root on Linux; raises LabError otherwise."""
-    here = machine or Machine()
+    here = machine or Machine.here()
     _check_linux(here)
     if not here.is_root:
         raise LabError(
