@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-import shutil
 import struct
 from pathlib import Path
 
 from harness.errors import LabError
-from harness.lab.programs import call
+from harness.lab.programs import call, which
 from harness.lab.requirements import QEMU_NAMES
 
 PLACE = Path("/proc/sys/fs/binfmt_misc")
@@ -79,7 +78,7 @@ def unregister(name: str) -> None:
 
 def find_qemu() -> Path:
     """A QEMU that needs no libraries of the root it is used in."""
-    found = [Path(path) for path in map(shutil.which, QEMU_NAMES) if path]
+    found = [Path(path) for path in map(which, QEMU_NAMES) if path]
     for path in found:
         if is_static(path):
             return path

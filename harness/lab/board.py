@@ -15,6 +15,7 @@ from harness.lab import cgroups, network
 from harness.lab.board_files import write_board_files
 from harness.lab.kinds import Kind
 from harness.lab.names import LabNames
+from harness.lab.programs import environment
 
 _START = Path(__file__).with_name("start_board.sh")
 _START_TIMEOUT_S = 20.0
@@ -78,6 +79,7 @@ class Board:
                 stderr=log,
                 start_new_session=True,
                 cwd="/",
+                env=environment(),
             )
         cgroups.enter(self.group, child.pid)
         assert child.stdin is not None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from harness.errors import LabError
 from harness.lab.kinds import Kind
+from harness.lab.programs import which
 
 #: Without boards of the lab, this shows the whole product as well.
 _INSTEAD = "without it: `bench run` measures this machine, --device USER@HOST any machine with an sshd"
@@ -42,7 +42,7 @@ class Machine:
     @classmethod
     def here(cls) -> Machine:
         """The one this runs on."""
-        return cls(sys.platform, os.geteuid() == 0, shutil.which, _SSHD.exists(), _DEBIAN_KEYS.exists())
+        return cls(sys.platform, os.geteuid() == 0, which, _SSHD.exists(), _DEBIAN_KEYS.exists())
 
 
 def check(chosen: Sequence[Kind], *, root_is_made: bool, machine: Machine | None = None) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from harness.errors import LabError
-from harness.lab.programs import call
+from harness.lab.programs import call, environment
 
 SUITE = "bookworm"
 PACKAGES = (
@@ -58,7 +58,9 @@ def _unpack(folder: Path, tell: Callable[[str], None]) -> None:
         "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr", f"--include={','.join(PACKAGES)}",
         SUITE, str(folder),
     ]  # fmt: skip
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as child:
+    with subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment()
+    ) as child:
         assert child.stderr is not None
         said: list[str] = []
         for line in child.stderr:
