@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,6 +12,7 @@ from harness.lab import binfmt, cgroups, network
 from harness.lab.board import Board, remove_folder
 from harness.lab.kinds import Kind, kinds
 from harness.lab.lab_inventory import LabInventory
+from harness.lab.locking import locked
 from harness.lab.names import LabNames, board_names
 from harness.lab.pythons import find_python
 from harness.lab.requirements import check, check_root
@@ -51,7 +50,7 @@ class Lab:
                 f"{self.home}: an overlay takes no folder with a colon, a comma or a backslash in its name",
                 "set EDGEBENCH_CACHE_DIR to another folder",
             )
-        with self._locked():
+        with locked(self.home, self.tell):
             self._remove_dead_boards()
             there = {board.name for board in read_state(self._state).boards}
             try:
@@ -73,7 +72,7 @@ class Lab:
     def down(self) -> list[str]:
         """Take everything away, also what a crash left; returns the names of the boards there were."""
         check_root()
-        with self._locked():
+        with locked(self.home, self.tell):
             try:
                 state = read_state(self._state)
             except LabError:
@@ -198,15 +197,3 @@ class Lab:
     def _save(self, state: LabState) -> LabState:
         write_state(self._state, state)
         return state
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        """One change at a time; the lock goes with the process that holds it."""
-        self.home.mkdir(parents=True, exist_ok=True)
-        with (self.home / "lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                self.tell("another `bench lab` is at work here; waiting for it")
-                fcntl.flock(file, fcntl.LOCK_EX)
-            yield

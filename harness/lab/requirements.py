@@ -23,7 +23,7 @@ _ALWAYS = {
     "chroot": "coreutils",
     "ssh-keygen": "openssh-client",
 }
-_FOR_A_ROOT = {"mmdebstrap": "mmdebstrap", "arch-test": "arch-test"}
+_FOR_A_ROOT = {"setpriv": "util-linux", "mmdebstrap": "mmdebstrap", "arch-test": "arch-test"}
 QEMU_NAMES = ("qemu-aarch64-static", "qemu-aarch64")
 _SSHD = Path("/usr/sbin/sshd")
 _DEBIAN_KEYS = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
