@@ -13,6 +13,9 @@ USER = "bench"
 #: Neither a person's nor a service's on any distribution; the kernel counts its processes here as well.
 _UID = 61077
 
+_CPUS = Path("/sys/devices/system/cpu")
+_VCGENCMD = Path(__file__).with_name("vcgencmd.sh")
+
 _PASSWD = f"""\
 root:x:0:0:root:/root:/bin/sh
 sshd:x:61076:65534::/run/sshd:/usr/sbin/nologin
@@ -79,6 +82,8 @@ def stand_ins(kind: Kind) -> dict[str, str]:
     tree = "firmware/devicetree/base"
     zone = "thermal/thermal_zone0"
     return {
+        **{f"vcgencmd/{question}": answer + "\n" for question, answer in kind.vcgencmd.items()},
+        **_clocks(kind),
         "meminfo": meminfo(kind.memory_kib),
         "boot_id": f"{uuid.uuid4()}\n",
         f"{tree}/model": kind.model + "\0",
@@ -88,11 +93,42 @@ def stand_ins(kind: Kind) -> dict[str, str]:
     }
 
 
+def _clocks(kind: Kind) -> dict[str, str]:
+    """One cpufreq policy for all cores, as on a Raspberry Pi."""
+    if kind.max_khz is None or kind.min_khz is None:
+        return {}
+    policy = {
+        "cpuinfo_max_freq": kind.max_khz,
+        "cpuinfo_min_freq": kind.min_khz,
+        "scaling_max_freq": kind.max_khz,
+        "scaling_min_freq": kind.min_khz,
+        "scaling_cur_freq": kind.max_khz,
+        "scaling_governor": "ondemand",
+        "scaling_available_governors": "conservative ondemand userspace powersave performance schedutil",
+    }
+    return {f"cpu/cpufreq/policy0/{name}": f"{value}\n" for name, value in policy.items()}
+
+
+def link_cores(cpu: Path) -> None:
+    """The cores that this machine has, the `cpufreq` of each a link to the one policy."""
+    for word in ("online", "possible", "present"):
+        write_tree(cpu, {word: (_CPUS / word).read_text()})
+    for place in _CPUS.glob("cpu[0-9]*"):
+        (cpu / place.name).mkdir()
+        (cpu / place.name / "cpufreq").symlink_to("../cpufreq/policy0")
+
+
 def write_board_files(folder: Path, name: str, kind: Kind, public_key: str, python: Path | None) -> None:
     """Write `files` (what its root gets on top) and `stand-ins` below the board's folder."""
     files = folder / "files"
     write_tree(files, system_files(name, kind))
     write_tree(folder / "stand-ins", stand_ins(kind))
+    if kind.max_khz is not None:
+        link_cores(folder / "stand-ins/cpu")
+    if kind.vcgencmd:
+        command = files / "usr/bin/vcgencmd"
+        write_tree(files, {"usr/bin/vcgencmd": _VCGENCMD.read_text("utf-8")})
+        command.chmod(0o755)
     (files / "etc/shadow").touch(mode=0o600)
     (files / "etc/shadow").write_text(_SHADOW)
     call(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
@@ -30,6 +30,11 @@ class Kind:
     compatible: tuple[str, ...]
     #: QEMU's name of the processor; None where nothing is emulated.
     cpu: str | None = None
+    #: Clocks that Linux shows; None where the board has no stand-in for them.
+    min_khz: int | None = None
+    max_khz: int | None = None
+    #: What the Raspberry Pi's firmware answers, by the question's words with hyphens.
+    vcgencmd: Mapping[str, str] = field(default_factory=dict)
     #: The Python its system has, where that is to be another one than the root's own.
     python: str | None = None
 

@@ -62,7 +62,8 @@ def _unpack(folder: Path, tell: Callable[[str], None]) -> None:
     command = [
         # In namespaces of its own, and not without us: neither a mount nor a process of it outlives a kill.
         "setpriv", "--pdeathsig", "KILL",
-        "unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "mmdebstrap", "--mode=root", "--arch=arm64", "--variant=extract",
+        "unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc",
+        "mmdebstrap", "--mode=root", "--arch=arm64", "--variant=extract",
         "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr", f"--include={','.join(PACKAGES)}",
         SUITE, str(folder),
     ]  # fmt: skip

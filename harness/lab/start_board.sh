@@ -23,6 +23,9 @@ mount --bind "$board/stand-ins/firmware" "$root/sys/firmware"
 if [ -d "$root/sys/class/thermal" ]; then
   mount --bind "$board/stand-ins/thermal" "$root/sys/class/thermal"
 fi
+if [ -d "$board/stand-ins/cpu" ]; then
+  mount --bind "$board/stand-ins/cpu" "$root/sys/devices/system/cpu"
+fi
 
 mount -t tmpfs -o size=64k,mode=0755 edgebench-lab "$root/dev"
 for device in null zero full random urandom tty; do
@@ -36,7 +39,8 @@ ln -s /proc/self/fd "$root/dev/fd"
 mount -t tmpfs -o mode=1777 edgebench-lab "$root/dev/shm"
 mount -t tmpfs -o mode=1777 edgebench-lab "$root/tmp"
 mount -t tmpfs -o mode=0755 edgebench-lab "$root/run"
-mkdir "$root/run/sshd"
+mkdir "$root/run/sshd" "$root/run/stand-ins"
+mount --bind "$board/stand-ins" "$root/run/stand-ins"
 
 cd /
 exec env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin ${cpu:+"QEMU_CPU=$cpu"} \

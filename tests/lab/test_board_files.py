@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,20 @@ def test_a_board_reads_its_own_memory_and_temperature() -> None:
     files = board_files.stand_ins(kinds()["pi3"])
     assert files["meminfo"].splitlines()[0] == "MemTotal:         927848 kB"
     assert files["thermal/thermal_zone0/temp"] == "47236\n"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads this machine's cores in /sys")
+def test_a_raspberry_pi_has_one_policy_of_clocks_that_every_core_links_to(tmp_path: Path) -> None:
+    board_files.write_tree(tmp_path, board_files.stand_ins(kinds()["pi5"]))
+    board_files.link_cores(tmp_path / "cpu")
+    cores = sorted(tmp_path.glob("cpu/cpu[0-9]*"))
+    assert {(core / "cpufreq/scaling_max_freq").read_text() for core in cores} == {"2400000\n"}
+    assert len(cores) == os.cpu_count()
+
+
+def test_a_jetson_has_no_clocks_and_no_firmware_to_ask() -> None:
+    paths = {path.split("/")[0] for path in board_files.stand_ins(kinds()["nano"])}
+    assert paths == {"meminfo", "boot_id", "firmware", "thermal"}
 
 
 def test_every_start_is_another_boot() -> None:
