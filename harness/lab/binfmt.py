@@ -12,6 +12,9 @@ from harness.lab.requirements import QEMU_NAMES
 
 PLACE = Path("/proc/sys/fs/binfmt_misc")
 
+#: What /proc/mounts has as its source where a lab mounted it.
+_MOUNTED_BY = "edgebench-lab"
+
 # An ELF file's first 20 bytes: 64 bits, little-endian, executable or shared, machine 183 (aarch64).
 _MAGIC = b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x02\x00\xb7\x00"
 _MASK = b"\xff" * 7 + b"\x00" + b"\xff" * 8 + b"\xfe\xff\xff\xff"
@@ -45,13 +48,15 @@ def is_mounted(place: Path = PLACE) -> bool:
 
 
 def mount() -> None:
-    """Make the list readable."""
-    call("mount", "-t", "binfmt_misc", "none", PLACE)
+    """Make the list readable, where it is not."""
+    if not is_mounted():
+        call("mount", "-t", "binfmt_misc", _MOUNTED_BY, PLACE)
 
 
 def unmount() -> None:
-    """Undo `mount`, unless somebody has a line there by now."""
-    if is_mounted() and {entry.name for entry in PLACE.iterdir()} <= {"register", "status"}:
+    """Undo `mount` of this or another lab, unless somebody has a line there by now."""
+    is_ours = f"{_MOUNTED_BY} {PLACE} binfmt_misc " in Path("/proc/self/mounts").read_text()
+    if is_ours and {entry.name for entry in PLACE.iterdir()} <= {"register", "status"}:
         call("umount", PLACE)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -61,7 +62,7 @@ class Lab:
                     if entry.name not in there:
                         self._remove_board(entry)
                 if not there:
-                    self._remove_everything(read_state(self._state))
+                    self._remove_everything()
                 raise
 
     def boards(self) -> list[Board]:
@@ -73,14 +74,8 @@ class Lab:
         """Take everything away, also what a crash left; returns the names of the boards there were."""
         check_root()
         with locked(self.home, self.tell):
-            try:
-                state = read_state(self._state)
-            except LabError:
-                # Everything is found by its name as well.
-                state = LabState()
-            gone = [entry.name for entry in state.boards]
-            gone += [name for name in self._leftovers() if name not in gone]
-            self._remove_everything(state)
+            gone = self._all_names()
+            self._remove_everything()
         return gone
 
     # --- one step each
@@ -93,9 +88,7 @@ class Lab:
             state = self._save(replace(state, subnet=wanted))
         network.make_bridge(self.names, state.network)
         if any(kind.is_emulated for kind in chosen):
-            if not binfmt.is_mounted():
-                state = self._save(replace(state, mounted_binfmt=True))
-                binfmt.mount()
+            binfmt.mount()
             if not binfmt.has_interpreter():
                 binfmt.register(self.names.binfmt)
             note = binfmt.age_note()
@@ -141,7 +134,7 @@ class Lab:
         self.inventory.remove(entry.name)
         self._save(state.without_board(entry.name))
 
-    def _remove_everything(self, state: LabState) -> None:
+    def _remove_everything(self) -> None:
         """Processes first: nothing goes that they still use."""
         group = self._group
         if group.is_dir():
@@ -152,8 +145,7 @@ class Lab:
             network.disconnect(self.names, namespace)
         network.remove_links(self.names)
         binfmt.unregister(self.names.binfmt)
-        if state.mounted_binfmt:
-            binfmt.unmount()
+        binfmt.unmount()
         if self._boards_folder.is_dir():
             for folder in self._boards_folder.iterdir():
                 remove_folder(folder)
@@ -161,10 +153,13 @@ class Lab:
         self.inventory.forget()
         self._state.unlink(missing_ok=True)
 
-    def _leftovers(self) -> list[str]:
-        """Boards of which something is there, whatever the state file says."""
+    def _all_names(self) -> list[str]:
+        """Boards of which something is there, whether the state file knows or not."""
         prefix = self.names.namespace("")
-        found = {name.removeprefix(prefix) for name in network.lab_namespaces(self.names)}
+        found = set()
+        with suppress(LabError):
+            found = {entry.name for entry in read_state(self._state).boards}
+        found |= {name.removeprefix(prefix) for name in network.lab_namespaces(self.names)}
         if self._boards_folder.is_dir():
             found |= {folder.name for folder in self._boards_folder.iterdir()}
         return sorted(found)

@@ -26,8 +26,6 @@ class LabState:
     """The whole lab."""
 
     subnet: str | None = None
-    #: The kernel's list of binfmt lines was not mounted before.
-    mounted_binfmt: bool = False
     boards: tuple[BoardState, ...] = ()
 
     @property

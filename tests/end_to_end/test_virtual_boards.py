@@ -86,6 +86,14 @@ def test_a_pi_4_is_checked_and_measured_on_and_leaves_nothing(place: LabPlace) -
     assert left_of(place.lab) == []
 
 
+def test_what_a_boards_firmware_says_can_be_changed_while_it_runs(place: LabPlace) -> None:
+    place.up("pi4")
+    assert place.on("pi4", "vcgencmd get_throttled").stdout == "throttled=0x0\n"
+    (place.lab / "boards/pi4/stand-ins/vcgencmd/get_throttled").write_text("throttled=0x50005\n")
+    assert place.bench(*RUN, "pi4").status == 0
+    assert {"throttled", "under_voltage"} <= set(record_of(place.results(), "null", "fp32")["reasons"])
+
+
 def test_a_nano_has_python_3_6_and_is_found_by_its_profile(place: LabPlace) -> None:
     if interpreter("3.6") is None:
         pytest.skip(no_interpreter("3.6"))
@@ -119,10 +127,9 @@ def test_a_controller_that_is_killed_at_any_moment_leaves_nothing_that_down_does
 
 def test_boards_are_found_by_their_names_where_the_state_file_is_lost(place: LabPlace) -> None:
     place.up("pi4,nano")
-    names = LabNames.of(place.lab)
     (place.lab / "state.json").write_text("not what it was")
     done = place.bench("lab", "down")
-    assert done.err == "taken away: nano, pi4\n", names
+    assert done.err == "taken away: nano, pi4\n"
     assert left_of(place.lab) == []
 
 

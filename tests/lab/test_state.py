@@ -9,7 +9,7 @@ import pytest
 from harness.errors import LabError
 from harness.lab.state import BoardState, LabState, read_state, write_state
 
-TWO = LabState("10.77.0.0/24", True, (BoardState("pi4", "pi4", 2), BoardState("nano", "nano", 4)))
+TWO = LabState("10.77.0.0/24", (BoardState("pi4", "pi4", 2), BoardState("nano", "nano", 4)))
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
@@ -18,7 +18,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
 
 
 def test_without_a_file_there_is_nothing(tmp_path: Path) -> None:
-    assert read_state(tmp_path / "state.json") == LabState(None, False, ())
+    assert read_state(tmp_path / "state.json") == LabState(None, ())
 
 
 @pytest.mark.parametrize(
@@ -38,9 +38,7 @@ def test_a_number_that_was_given_back_is_given_again() -> None:
 
 def test_more_boards_than_addresses_are_refused() -> None:
     with pytest.raises(LabError, match="there are 2 boards, as many as the lab has addresses"):
-        LabState("10.77.0.0/24", False, (BoardState("a", "pi4", 2), BoardState("b", "pi4", 3))).next_number(
-            2, 3
-        )
+        LabState("10.77.0.0/24", (BoardState("a", "pi4", 2), BoardState("b", "pi4", 3))).next_number(2, 3)
 
 
 def test_a_board_that_is_gone_leaves_the_others() -> None:
