@@ -38,11 +38,11 @@ def left_of(home: Path) -> list[str]:
     """Everything on this machine that belongs to the lab in that folder."""
     names = LabNames.of(home)
     group = cgroups.memory_hierarchy() / names.group
-    mounts = [
-        line
-        for line in Path("/proc/self/mounts").read_text().splitlines()
-        if str(home) in line or line.startswith("edgebench-lab ")
-    ]
+    mounts = Path("/proc/self/mounts").read_text().splitlines()
+    # Another lab's lines keep the list mounted.
+    in_use = {path.name for path in binfmt.PLACE.glob("*")} - {"register", "status"}
+    ours = [f"edgebench-lab {binfmt.PLACE}"] if not in_use else []
+    mounts = [line for line in mounts if str(home) in line or line.startswith(tuple(ours))]
     files = [str(path) for path in home.glob("*") if path.name != "lock"]
     lines = [str(path) for path in binfmt.PLACE.glob(names.binfmt)]
     return [

@@ -32,7 +32,7 @@ def up(
     kind: Annotated[str, typer.Argument(metavar="KIND[,KIND..]", help="pi3, zero2w, pi4, pi5, nano.")],
     count: Annotated[int, typer.Option(min=1, max=_MOST, metavar="N", help="Boards of each kind.")] = 1,
 ) -> None:
-    """Start virtual boards; the first time their Debian is made, which takes a minute and 160 MB.
+    """Start virtual boards; the first time their Debian is made, which takes up to a minute and 130 MB.
 
     A board is reached by its name: bench run --device pi4. Its results carry the reason `emulated`: accuracy,
     deployment and failures are real, times say nothing about the real board.

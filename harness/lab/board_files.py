@@ -22,7 +22,7 @@ sshd:x:61076:65534::/run/sshd:/usr/sbin/nologin
 {USER}:x:{_UID}:{_UID}:edgebench:/home/{USER}:/bin/bash
 nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin
 """
-_GROUP = f"root:x:0:\ntty:x:5:\nshadow:x:42:\n{USER}:x:{_UID}:\nnogroup:x:65534:\n"
+_GROUP = f"root:x:0:\ntty:x:5:\nvideo:x:44:{USER}\nshadow:x:42:\n{USER}:x:{_UID}:\nnogroup:x:65534:\n"
 _SHADOW = f"root:*:19000:0:99999:7:::\nsshd:!:19000::::::\n{USER}:*:19000:0:99999:7:::\n"
 _NSSWITCH = "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\n"
 
@@ -84,6 +84,7 @@ def stand_ins(kind: Kind) -> dict[str, str]:
     return {
         **{f"vcgencmd/{question}": answer + "\n" for question, answer in kind.vcgencmd.items()},
         **_clocks(kind),
+        **_processor(kind),
         "meminfo": meminfo(kind.memory_kib),
         "boot_id": f"{uuid.uuid4()}\n",
         f"{tree}/model": kind.model + "\0",
@@ -107,6 +108,15 @@ def _clocks(kind: Kind) -> dict[str, str]:
         "scaling_available_governors": "conservative ondemand userspace powersave performance schedutil",
     }
     return {f"cpu/cpufreq/policy0/{name}": f"{value}\n" for name, value in policy.items()}
+
+
+def _processor(kind: Kind) -> dict[str, str]:
+    """/proc/cpuinfo in Linux's form, with as many cores as this machine has."""
+    if not kind.cpuinfo:
+        return {}
+    cores = [{"processor": str(number), **kind.cpuinfo} for number in range(os.cpu_count() or 1)]
+    blocks = ["".join(f"{name:<15}\t: {value}\n" for name, value in core.items()) for core in cores]
+    return {"cpuinfo": "\n".join(blocks) + f"\nModel\t\t: {kind.model}\n"}
 
 
 def link_cores(cpu: Path) -> None:

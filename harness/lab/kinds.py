@@ -33,6 +33,8 @@ class Kind:
     #: Clocks that Linux shows; None where the board has no stand-in for them.
     min_khz: int | None = None
     max_khz: int | None = None
+    #: /proc/cpuinfo's lines for each core. QEMU 10 writes its own; 7.2 would show this machine's.
+    cpuinfo: Mapping[str, str] = field(default_factory=dict)
     #: What the Raspberry Pi's firmware answers, by the question's words with hyphens.
     vcgencmd: Mapping[str, str] = field(default_factory=dict)
     #: The Python its system has, where that is to be another one than the root's own.

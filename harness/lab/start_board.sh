@@ -17,6 +17,9 @@ mount -t overlay -o "lowerdir=$lower,upperdir=$disk/upper,workdir=$disk/work" ed
 
 mount -t proc proc "$root/proc"
 mount --bind "$board/stand-ins/meminfo" "$root/proc/meminfo"
+if [ -e "$board/stand-ins/cpuinfo" ]; then
+  mount --bind "$board/stand-ins/cpuinfo" "$root/proc/cpuinfo"
+fi
 mount --bind "$board/stand-ins/boot_id" "$root/proc/sys/kernel/random/boot_id"
 mount -t sysfs -o ro sysfs "$root/sys"
 mount --bind "$board/stand-ins/firmware" "$root/sys/firmware"

@@ -44,6 +44,11 @@ def test_a_raspberry_pi_has_one_policy_of_clocks_that_every_core_links_to(tmp_pa
     assert len(cores) == os.cpu_count()
 
 
+def test_every_core_of_a_board_names_its_processor() -> None:
+    text = board_files.stand_ins(kinds()["pi5"])["cpuinfo"]
+    assert text.count("CPU part       \t: 0xd0b\n") == text.count("processor ") == os.cpu_count()
+
+
 def test_a_jetson_has_no_clocks_and_no_firmware_to_ask() -> None:
     paths = {path.split("/")[0] for path in board_files.stand_ins(kinds()["nano"])}
     assert paths == {"meminfo", "boot_id", "firmware", "thermal"}
