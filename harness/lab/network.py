@@ -41,6 +41,11 @@ def address(subnet: IPv4Network, number: int) -> IPv4Address:
     return subnet.network_address + number
 
 
+def hardware_address(number: int) -> str:
+    """A board's; the next of that number has it too, so that no neighbour table is wrong for a while."""
+    return f"02:eb:00:00:00:{number:02x}"
+
+
 def make_bridge(names: LabNames, subnet: IPv4Network) -> None:
     """What the cables end at; nothing happens where it is there."""
     if names.bridge in lab_links(names):
@@ -57,7 +62,7 @@ def connect(names: LabNames, subnet: IPv4Network, board: str, number: int) -> No
     namespace, link = names.namespace(board), names.link(number)
     _ip(
         f"netns add {namespace}",
-        f"link add {link} type veth peer name eth0 netns {namespace}",
+        f"link add {link} type veth peer name eth0 address {hardware_address(number)} netns {namespace}",
         f"link set {link} master {names.bridge} up",
     )
     _ip(

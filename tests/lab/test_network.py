@@ -28,6 +28,13 @@ def test_a_boards_number_is_the_end_of_its_address() -> None:
     assert network.address(IPv4Network("10.77.4.0/24"), 254) == IPv4Address("10.77.4.254")
 
 
+def test_boards_have_hardware_addresses_of_their_own_that_nobody_else_uses() -> None:
+    addresses = {network.hardware_address(number) for number in range(2, 255)}
+    assert len(addresses) == 253
+    # Bit 1 of the first byte: given locally, by no maker; bit 0 would be a group's.
+    assert {int(address[:2], 16) & 3 for address in addresses} == {2}
+
+
 def test_all_routes_but_the_default_one_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     routes = (
         '[{"dst": "default"}, {"dst": "10.8.0.0/16"}, {"type": "local", "dst": "10.8.0.1"}, {"type": "x"}]'
