@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from contextlib import nullcontext
 from ipaddress import IPv4Address, IPv4Network
 
 import pytest
 
 from harness.errors import LabError
 from harness.lab import network
+from harness.lab.names import LabNames
 
 
 def test_a_machine_without_such_addresses_gives_the_first_subnet() -> None:
@@ -33,6 +36,22 @@ def test_boards_have_hardware_addresses_of_their_own_that_nobody_else_uses() -> 
     assert len(addresses) == 253
     # Bit 1 of the first byte: given locally, by no maker; bit 0 would be a group's.
     assert {int(address[:2], 16) & 3 for address in addresses} == {2}
+
+
+@pytest.mark.parametrize(("links", "raised"), [(["eblv2"], True), ([], False)])
+def test_a_cable_that_went_by_itself_meanwhile_is_no_failure(
+    monkeypatch: pytest.MonkeyPatch, links: list[str], raised: bool
+) -> None:
+    listed = iter([["eblv2"], links])
+
+    def call(*command: str) -> str:
+        if "delete" in command:
+            raise LabError("Cannot find device")
+        return json.dumps([{"ifname": name} for name in next(listed)])
+
+    monkeypatch.setattr(network, "call", call)
+    with pytest.raises(LabError) if raised else nullcontext():
+        network.remove_links(LabNames("ebl"))
 
 
 def test_all_routes_but_the_default_one_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
