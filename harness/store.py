@@ -1,8 +1,8 @@
 """The result database: runs, their records and the raw samples every figure can be recomputed from.
 
 SQLite by default, PostgreSQL by URL; the same code. A record and its samples are written in one
-transaction the moment they are complete, those of other boards at that moment with them, so a killed controller
-loses nothing that was finished.
+transaction the moment they are complete, those of other boards at that moment with them, so a killed
+controller loses nothing that was finished.
 """
 
 from __future__ import annotations
