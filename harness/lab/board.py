@@ -102,6 +102,8 @@ class Board:
     def remove(self) -> None:
         """End it and take away all it was made of, as much as there is."""
         cgroups.remove_group(self.group)
+        # Before its namespace, which the kernel clears later: the next board of that number takes its name.
+        network.remove_link(self.names, self.names.link(self.number))
         network.disconnect(self.names, self.names.namespace(self.name))
         remove_folder(self.folder)
 

@@ -141,9 +141,9 @@ class Lab:
             for board in [place for place in group.iterdir() if place.is_dir()]:
                 cgroups.remove_group(board)
             cgroups.remove_group(group)
+        network.remove_links(self.names)
         for namespace in network.lab_namespaces(self.names):
             network.disconnect(self.names, namespace)
-        network.remove_links(self.names)
         binfmt.unregister(self.names.binfmt)
         binfmt.unmount()
         if self._boards_folder.is_dir():

@@ -83,12 +83,17 @@ def disconnect(names: LabNames, namespace: str) -> None:
 def remove_links(names: LabNames) -> None:
     """Remove the bridge and every cable that is left."""
     for link in lab_links(names):
-        try:
-            call("ip", "link", "delete", link)
-        except LabError:
-            # The kernel takes the cables of a namespace that is gone away in its own time: maybe just now.
-            if link in lab_links(names):
-                raise
+        remove_link(names, link)
+
+
+def remove_link(names: LabNames, link: str) -> None:
+    """Remove one link of the lab; it is gone, name and all, when this returns."""
+    try:
+        call("ip", "link", "delete", link)
+    except LabError:
+        # The kernel takes the cables of a namespace that is gone away in its own time: maybe just now.
+        if link in lab_links(names):
+            raise
 
 
 def lab_links(names: LabNames) -> list[str]:
