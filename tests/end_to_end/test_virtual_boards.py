@@ -67,7 +67,8 @@ def place(tmp_path: Path) -> Iterator[LabPlace]:
         pytest.skip(f"no virtual boards: {why}")
     place = LabPlace(tmp_path)
     yield place
-    place.bench("lab", "down")
+    done = place.bench("lab", "down")
+    assert done.status == 0, done.err
 
 
 def test_a_pi_4_is_checked_and_measured_on_and_leaves_nothing(place: LabPlace) -> None:
