@@ -150,7 +150,7 @@ class _JobOnBoard:
             return self._measure()
         from device_agents.performance.mode import PerformanceMode
 
-        mode = PerformanceMode(self._workspace, self._host, self._board, self._job.performance_mode)
+        mode = PerformanceMode(self._workspace, self._host, self._job.performance_mode)
         try:
             self._journal.write(mode.enter())
             return self._measure()

@@ -133,12 +133,6 @@ class DeviceProfile(DeviceDocument):
         """The systems it is run with, oldest first."""
         return tuple(system_generations()[name] for name in self.systems)
 
-    @property
-    def tensorrt_versions(self) -> tuple[str, ...]:
-        """TensorRT versions to expect, "8.2" say, oldest first; empty where there is no TensorRT."""
-        versions = [system.tensorrt for system in self.system_generations if system.tensorrt]
-        return tuple(dict.fromkeys(".".join(version.split(".")[:2]) for version in versions))
-
     def native_for(self, runtime: str) -> tuple[Precision, ...]:
         """What a runtime executes natively on this board: TensorRT on the GPU, the others on the CPU."""
         on_gpu = runtime == "tensorrt" or not self.cpu_native_precisions

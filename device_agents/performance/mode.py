@@ -9,7 +9,6 @@ import time
 from typing import BinaryIO, List, Optional, Tuple
 
 from device_agents.boards import cpufreq
-from device_agents.boards.board import Board
 from device_agents.boards.host import Host
 from device_agents.performance import guard, jetson, lease, restoring
 from device_agents.performance.guard import Guard
@@ -27,7 +26,7 @@ _Planned = List[Tuple[Lever, Change]]
 class PerformanceMode:
     """The mode of one job."""
 
-    def __init__(self, workspace: Workspace, host: Host, board: Board, mode: str) -> None:  # noqa: ARG002
+    def __init__(self, workspace: Workspace, host: Host, mode: str) -> None:
         # Which levers there are shows in the tools and files of the board, not in its family's name.
         self._workspace = workspace
         self._host = restoring.for_changes(host, workspace)

@@ -23,7 +23,7 @@ def test_one_of_pyenv_is_taken(tmp_path: Path) -> None:
     ("on_path", "found"),
     [
         ("/usr/bin/python3.6", Path("/usr/bin/python3.6")),
-        ("/root/.pyenv/shims/python3.6", None),
+        ("/home/bench/.pyenv/shims/python3.6", None),
         (None, None),
     ],
 )

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from device_agents.boards.board import Board
 from device_agents.boards.host import Host
 from device_agents.performance import guard
 from device_agents.performance.mode import PerformanceMode, restore_leftovers
@@ -57,7 +56,7 @@ class Stage:
 
     def mode(self) -> PerformanceMode:
         """That of a new job."""
-        self.modes.append(PerformanceMode(self.workspace, self.host, Board(self.host), "max"))
+        self.modes.append(PerformanceMode(self.workspace, self.host, "max"))
         return self.modes[-1]
 
     def abandon(self, mode: PerformanceMode) -> None:

@@ -23,7 +23,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from device_agents.boards.board import Board
 from device_agents.boards.host import Host
 from device_agents.performance import guard, root_commands
 from device_agents.performance.mode import PerformanceMode, restore_leftovers
@@ -171,7 +170,7 @@ class Campaign:
             return processes[-1]
 
         guard.spawn = spawn
-        mode = PerformanceMode(self._workspace, self._host, Board(self._host), "max")
+        mode = PerformanceMode(self._workspace, self._host, "max")
 
         def action() -> None:
             if self._who in ("guard", "both"):

@@ -45,7 +45,7 @@ def test_a_board_gets_its_best_and_is_as_before_afterwards(
     monkeypatch.setenv(ROOT_VARIABLE, str(tree.root))
     tree.workspace.create()
     before = snapshot(tree.root)
-    mode = PerformanceMode(tree.workspace, tree.host, tree.board, "max")
+    mode = PerformanceMode(tree.workspace, tree.host, "max")
     entered = mode.enter()
     assert (entered.reached, entered.problems) == (True, [])
     assert (entered.after.get("power mode"), entered.after["governor"]) == RAISED[name]
