@@ -206,7 +206,7 @@ def test_other_pythons_read_and_write_the_same_lines(version: str) -> None:
         "        continue\n"
         "    sys.exit('no ProtocolError')\n"
     )
-    root = Path(protocol.__file__).parents[1]
+    root = Path(protocol.__file__).parents[2]
     done = subprocess.run([python, "-c", code, root], input=lines, capture_output=True, check=False)
     assert (done.returncode, done.stderr.decode()) == (0, "")
     assert done.stdout == lines
