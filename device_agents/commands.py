@@ -4,10 +4,8 @@ import contextlib
 import os
 import select
 import signal
-import subprocess
 import sys
 import time
-import traceback
 from typing import BinaryIO, Callable, Dict, List
 
 from device_agents.protocol import (
@@ -60,6 +58,8 @@ def run(arguments: List[str], claimed: int) -> int:
             ValueError,
             OverflowError,
         ) as error:  # a missing, malformed or unusable argument
+            import traceback
+
             traceback.print_exc()  # which, of a supervisor, goes to its log
             out.write(encode(CommandFailed("bad_request", f"{arguments[0]}: {error}")))
         except BrokenPipeError:
@@ -187,6 +187,8 @@ def _link(blob: str, folder: str, name: str) -> None:
 
 def _start_supervisor(workspace: Workspace, job_id: str) -> None:
     """Detached: a session of its own and none of our streams, so the end of the SSH link cannot reach it."""
+    import subprocess
+
     from device_agents.own_command import agent_command
 
     folder = workspace.job(job_id)
