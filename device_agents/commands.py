@@ -33,22 +33,28 @@ from device_agents.workspace import (
 #: Less than the controller waits for the board while sending (WRITE_TIMEOUT_S).
 PUT_SILENCE_S = 60.0
 
+#: How often a transfer renews the lease it is part of.
+LIFE_S = 20.0
+
 _CHUNK_BYTES = 1 << 18
 
 
 def run(arguments: List[str], claimed: int) -> int:
     """Dispatch; what goes wrong is told in the claimed channel: a controller never reads tracebacks."""
     with os.fdopen(claimed, "wb") as out:
-        root = DEFAULT_ROOT
+        root, lease = DEFAULT_ROOT, None
         if arguments[:1] == ["--workspace"] and len(arguments) >= 2:
             root, arguments = arguments[1], arguments[2:]
+        if arguments[:1] == ["--lease"] and len(arguments) >= 2:
+            lease, arguments = arguments[1], arguments[2:]
         command = _COMMANDS.get(arguments[0]) if arguments else None
         if command is None:
             out.write(encode(CommandFailed("bad_request", f"unknown command {arguments[:1]}")))
             return 2
         try:
-            workspace = Workspace(root)
+            workspace = Workspace(root, lease)
             workspace.create()
+            _show_life(workspace)
             return command(workspace, arguments[1:], out)
         except WorkspaceError as error:
             out.write(encode(error.reply))
@@ -68,6 +74,24 @@ def run(arguments: List[str], claimed: int) -> int:
         except OSError as error:
             out.write(encode(io_failure(error, arguments[0])))
         return 1
+
+
+def _show_life(workspace: Workspace) -> None:
+    """Naming a lease renews it, if it is the present one; that is no reason for a command to fail."""
+    if workspace.lease is None:
+        return
+    from device_agents.leases import Leases
+
+    with contextlib.suppress(OSError, WorkspaceError):
+        Leases(workspace).renew()
+
+
+def _show_life_again(workspace: Workspace, last: float) -> float:
+    """The same every now and then in a transfer, which may take longer than a lease lasts."""
+    if time.monotonic() - last < LIFE_S:
+        return last
+    _show_life(workspace)
+    return time.monotonic()
 
 
 def _probe(workspace: Workspace, arguments: List[str], out: BinaryIO) -> int:
@@ -105,7 +129,7 @@ def _put(workspace: Workspace, arguments: List[str], out: BinaryIO) -> int:
             os.remove(part.name)
             out.write(encode(BlobState(size, True)))
             return 0
-        have = part.tell()
+        have, shown = part.tell(), time.monotonic()
         out.write(encode(BlobState(have, False)))
         out.flush()
         while have < size:
@@ -116,6 +140,7 @@ def _put(workspace: Workspace, arguments: List[str], out: BinaryIO) -> int:
                 return 1
             part.write(chunk)
             have += len(chunk)
+            shown = _show_life_again(workspace, shown)
         workspace.finish_blob(sha256, size, part)
     out.write(encode(BlobState(size, True)))
     return 0
@@ -127,8 +152,10 @@ def _get(workspace: Workspace, arguments: List[str], out: BinaryIO) -> int:
     path = os.path.join(workspace.job(job_id), "result", os.path.basename(name))
     with open(path, "rb") as file:
         file.seek(offset)
+        shown = time.monotonic()
         for chunk in iter(lambda: file.read(_CHUNK_BYTES), b""):
             out.write(chunk)
+            shown = _show_life_again(workspace, shown)
     return 0
 
 
@@ -143,6 +170,7 @@ def _submit(workspace: Workspace, _arguments: List[str], out: BinaryIO) -> int:
     if os.path.exists(os.path.join(folder, "journal.jsonl")):
         out.write(encode(SubmitReply("exists", job.job_id, [])))
         return 0
+    _refuse_without_lease(workspace)
     sources = list(job.artifact) + [data.file for data in _datasets(job)]
     missing = workspace.missing(sources)
     if missing:
@@ -153,6 +181,16 @@ def _submit(workspace: Workspace, _arguments: List[str], out: BinaryIO) -> int:
     _start_supervisor(workspace, job.job_id)
     out.write(encode(SubmitReply("accepted", job.job_id, [])))
     return 0
+
+
+def _refuse_without_lease(workspace: Workspace) -> None:
+    """A job that names a lease has to have it; that of an older controller names none, and waits."""
+    if workspace.lease is None:
+        return
+    from device_agents.leases import Leases
+
+    if not Leases(workspace).renew():
+        raise WorkspaceError("lease_lost", f"the lease {workspace.lease} is not the present one")
 
 
 def _datasets(job: Job) -> List[Dataset]:
@@ -192,9 +230,10 @@ def _start_supervisor(workspace: Workspace, job_id: str) -> None:
     from device_agents.own_command import agent_command
 
     folder = workspace.job(job_id)
+    lease = ["--lease", workspace.lease] if workspace.lease is not None else []
     with open(os.path.join(folder, "supervisor.log"), "ab") as log, open(os.devnull, "r+b") as null:
         subprocess.Popen(
-            agent_command("--workspace", workspace.root, "supervise", job_id),
+            agent_command("--workspace", workspace.root, *lease, "supervise", job_id),
             stdin=null,
             stdout=null,
             stderr=log,
@@ -312,8 +351,26 @@ def _cancel(workspace: Workspace, arguments: List[str], out: BinaryIO) -> int:
 
 
 def _clean(workspace: Workspace, _arguments: List[str], out: BinaryIO) -> int:
+    """A run that has the board would lose files it has just sent, and results it has not fetched yet."""
+    from device_agents.leases import Leases
+
+    holder = Leases(workspace).leaseholder()
+    if holder is not None:
+        raise WorkspaceError("board_busy", f"held by {holder.words}: what it has here is still needed")
     out.write(encode(BlobState(workspace.clean(), True)))
     return 0
+
+
+def _leasing(name: str) -> Callable[[Workspace, List[str], BinaryIO], int]:
+    """A command of lease_commands.py, which is imported when it is asked for."""
+
+    def run_it(workspace: Workspace, arguments: List[str], out: BinaryIO) -> int:
+        from device_agents import lease_commands
+
+        command: Callable[[Workspace, List[str], BinaryIO], int] = getattr(lease_commands, name)
+        return command(workspace, arguments, out)
+
+    return run_it
 
 
 _COMMANDS: Dict[str, Callable[[Workspace, List[str], BinaryIO], int]] = {
@@ -332,4 +389,8 @@ _COMMANDS: Dict[str, Callable[[Workspace, List[str], BinaryIO], int]] = {
     "follow": _follow,
     "cancel": _cancel,
     "clean": _clean,
+    "lease": _leasing("lease"),
+    "renew": _leasing("renew"),
+    "release": _leasing("release"),
+    "evict": _leasing("evict"),
 }

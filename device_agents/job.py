@@ -4,6 +4,7 @@ It runs detached from the controller, so the link, the controller or the laptop'
 Workers crash, hang or get killed without taking the job's journal along, and each end is named.
 """
 
+import contextlib
 import os
 import signal
 import time
@@ -34,7 +35,7 @@ from device_agents.protocol import (
 )
 from device_agents.runtimes.table import RUNTIMES
 from device_agents.watched import Ended, Watch
-from device_agents.workspace import Workspace, hold
+from device_agents.workspace import Workspace, WorkspaceError, hold
 
 LOCK_POLL_S = 0.2
 WAITING_INTERVAL_S = 5.0
@@ -111,7 +112,10 @@ def _run_on_board(workspace: Workspace, job: Job, journal: Journal) -> Tuple[str
             "board_busy", f"{holder} holds the board since {when}; waited {job.lock_wait_s:g} s"
         )
     with board:
-        return _JobOnBoard(workspace, job, journal).run()
+        try:
+            return _JobOnBoard(workspace, job, journal).run()
+        finally:
+            _show_life(workspace)
 
 
 def _take_board(workspace: Workspace, job: Job, journal: Journal) -> Optional[BinaryIO]:
@@ -126,7 +130,16 @@ def _take_board(workspace: Workspace, job: Job, journal: Journal) -> Optional[Bi
             told = time.monotonic()
             holder, since = workspace.holder() or ("another job", time.time())
             journal.write(JobWaiting(time.time(), holder, since))
+            _show_life(workspace)
         time.sleep(LOCK_POLL_S)
+
+
+def _show_life(workspace: Workspace) -> None:
+    """The run's lease outlives this job; while it has the board nothing is written."""
+    from device_agents.leases import Leases
+
+    with contextlib.suppress(OSError, WorkspaceError):
+        Leases(workspace).hand_back()
 
 
 class _JobOnBoard:

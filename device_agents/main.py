@@ -9,9 +9,14 @@ Each command is one process, started by the controller over SSH, that answers in
     submit                 take a job (one line on standard input) and run it detached
     follow JOB OFFSET      the job's journal from a byte offset, until the job ends
     cancel JOB             end a job
+    lease WORDS WAIT_S     take the board for a run, or wait for it; WORDS say whose it is
+    renew                  show that the run still wants it
+    release                give it back
+    evict                  end somebody else's lease
     restore                put clocks and power back that an agent which died left raised
     clean                  remove everything that no running job needs
 
+Before the command `--workspace DIR` names the folder and `--lease ID` the run that it is part of.
 `supervise`, `build`, `worker`, `cross-check`, `guard` and `prove` are started by the agent itself.
 """
 

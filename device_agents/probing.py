@@ -10,7 +10,8 @@ import os
 import signal
 import subprocess
 import sys
-from typing import Dict, List, Optional
+import time
+from typing import Dict, List, Optional, Tuple
 
 from device_agents import device_facts
 from device_agents.boards.host import this_host
@@ -33,7 +34,7 @@ PROOF_TIMEOUT_S = 120.0
 
 def probe(workspace: Workspace, names: List[str]) -> ProbeReply:
     """Facts of the board and the state of the named runtimes (all of them if none is named)."""
-    holder = workspace.holder()
+    holder = _who_has_it(workspace)
     return ProbeReply(
         protocol=PROTOCOL_VERSION,
         facts=device_facts.collect(this_board(this_host())),
@@ -43,6 +44,14 @@ def probe(workspace: Workspace, names: List[str]) -> ProbeReply:
         busy_with=holder[0] if holder else None,
         busy_since=holder[1] if holder else None,
     )
+
+
+def _who_has_it(workspace: Workspace) -> Optional[Tuple[str, float]]:
+    """Whoever keeps the asking run from this board, in words, and since when by the board's clock."""
+    from device_agents.leases import Leases
+
+    holder = Leases(workspace).holder()
+    return None if holder is None else (holder.words[:500], time.time() - holder.held_s)
 
 
 def prove_here(name: str) -> RuntimeStatus:

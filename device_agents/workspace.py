@@ -6,7 +6,7 @@ import fcntl
 import json
 import os
 import time
-from typing import Any, BinaryIO, Dict, Iterator, List, Optional, Tuple
+from typing import Any, BinaryIO, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 from device_agents.protocol import BlobRef, CommandFailed
 
@@ -43,10 +43,20 @@ class WorkspaceError(Exception):
         self.reply = CommandFailed(reason, message)
 
 
+class Running(NamedTuple):
+    """A job that holds the board, since when (unix seconds), and the lease it works under, if any."""
+
+    job: str
+    since: float
+    lease: Optional[str]
+
+
 class Workspace:
     """Paths and files under the agent's root; every folder is 0700."""
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, lease: Optional[str] = None) -> None:
+        #: The run that this process works for, if it was named: see leases.py.
+        self.lease = lease
         self.root = os.path.abspath(os.path.expanduser(root))
         self.blobs = os.path.join(self.root, "blobs")
         self.jobs = os.path.join(self.root, "jobs")
@@ -185,25 +195,32 @@ class Workspace:
 
     def holder(self) -> Optional[Tuple[str, float]]:
         """Job id of who measures on this board and since when, or None."""
+        running = self.running()
+        return None if running is None else (running.job, running.since)
+
+    def running(self) -> Optional[Running]:
+        """What measures on this board, or None."""
         try:
             with open(self.lock_file, "rb") as lock:
-                if _try_lock(lock, fcntl.LOCK_SH):
+                if try_lock(lock, fcntl.LOCK_SH):
                     return None
                 # Whoever just took it has not signed yet, but has emptied the file.
                 taken = os.fstat(lock.fileno()).st_mtime
                 note: Dict[str, Any] = json.loads(lock.read(4096).decode("utf-8", "replace") or "{}")
-                return str(note.get("job", "another job")), float(note.get("since", taken))
+                job, lease = str(note.get("job", "another job")), note.get("lease")
+                return Running(job, float(note.get("since", taken)), None if lease is None else str(lease))
         except (OSError, ValueError, TypeError, AttributeError):  # a file that somebody wrote into
             return None
 
     def try_board(self, job_id: str) -> Optional[BinaryIO]:
         """Take the board for a job; the open file is the lock, None means somebody else has it."""
         lock = open(self.lock_file, "a+b")  # noqa: SIM115 - stays open as long as the board is held
-        if not _lock(lock, BOARD_PATIENCE_S):
+        if not lock_within(lock, BOARD_PATIENCE_S):
             lock.close()
             return None
         lock.truncate(0)
-        lock.write(json.dumps({"job": job_id, "since": time.time(), "pid": os.getpid()}).encode("ascii"))
+        note = {"job": job_id, "since": time.time(), "pid": os.getpid(), "lease": self.lease}
+        lock.write(json.dumps(note).encode("ascii"))
         lock.flush()
         return lock
 
@@ -212,7 +229,7 @@ def is_locked(job_folder: str) -> bool:
     """Whether the supervisor of that job is alive: it holds this lock for as long as it lives."""
     try:
         with open(os.path.join(job_folder, "supervisor.lock"), "rb") as lock:
-            return not _try_lock(lock, fcntl.LOCK_SH)
+            return not try_lock(lock, fcntl.LOCK_SH)
     except OSError:
         return False
 
@@ -220,7 +237,7 @@ def is_locked(job_folder: str) -> bool:
 def hold(job_folder: str) -> Optional[BinaryIO]:
     """Become the supervisor of a job; None if it has one."""
     lock = open(os.path.join(job_folder, "supervisor.lock"), "a+b")  # noqa: SIM115 - held for life
-    if _lock(lock, SUPERVISOR_PATIENCE_S):
+    if lock_within(lock, SUPERVISOR_PATIENCE_S):
         lock.truncate(0)
         lock.write(str(os.getpid()).encode("ascii"))  # whom `cancel` has to signal
         lock.flush()
@@ -247,17 +264,18 @@ def _names(path: str, file: BinaryIO) -> bool:
         return False
 
 
-def _lock(file: BinaryIO, patience_s: float) -> bool:
+def lock_within(file: BinaryIO, patience_s: float) -> bool:
     """Take a lock that somebody may be looking at."""
     give_up = time.monotonic() + patience_s
-    while not _try_lock(file, fcntl.LOCK_EX):
+    while not try_lock(file, fcntl.LOCK_EX):
         if time.monotonic() > give_up:
             return False
         time.sleep(LOOK_S)
     return True
 
 
-def _try_lock(file: BinaryIO, kind: int) -> bool:
+def try_lock(file: BinaryIO, kind: int) -> bool:
+    """Take a lock of that kind (LOCK_SH or LOCK_EX) unless somebody is in the way."""
     try:
         fcntl.flock(file, kind | fcntl.LOCK_NB)
     except OSError as error:

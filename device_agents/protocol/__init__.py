@@ -1,8 +1,8 @@
 """The wire types: what controller and agent say to each other, one JSON object a line.
 
 The only folder both sides share. By topic: job.py (what is asked for), board.py (what a board is),
-answers.py, events.py and telemetry.py (a job's journal), lines.py (how they travel), fields.py (how each is
-checked). Import from here.
+answers.py, leasing.py, events.py and telemetry.py (a job's journal), lines.py (how they travel), fields.py
+(how each is checked). Import from here.
 
 Everything that crosses the wire is a NamedTuple; a dict exists only between `json.loads` and the
 constructor. Unknown keys are ignored, so that a newer peer may add some; a missing or mistyped key is a
@@ -33,6 +33,7 @@ from device_agents.protocol.events import (
 )
 from device_agents.protocol.fields import MAX_NUMBER, ProtocolError, build
 from device_agents.protocol.job import BlobRef, Dataset, Job, Measurement, TensorSpec
+from device_agents.protocol.leasing import LeaseReply
 from device_agents.protocol.lines import MAX_LINE_BYTES, MESSAGES, decode, encode, expect
 from device_agents.protocol.telemetry import (
     CooledDown,
@@ -60,6 +61,7 @@ __all__ = [
     "JobEnded",
     "JobStarted",
     "JobWaiting",
+    "LeaseReply",
     "Measurement",
     "OutputsSaved",
     "PerformanceModeRestored",

@@ -53,7 +53,7 @@ class ProbeReply(NamedTuple):
     runtimes: List[RuntimeStatus]
     workspace: str
     free_bytes: Optional[int]
-    #: Who holds the board, since when (unix seconds), if anyone does.
+    #: Who has the board, in words for people, and since when (unix seconds), if anyone else does.
     busy_with: Optional[str]
     busy_since: Optional[float]
 

@@ -21,6 +21,7 @@ from device_agents.protocol.events import (
 )
 from device_agents.protocol.fields import ProtocolError, build, plain
 from device_agents.protocol.job import Job
+from device_agents.protocol.leasing import LeaseReply
 from device_agents.protocol.telemetry import (
     CooledDown,
     PerformanceModeRestored,
@@ -42,6 +43,7 @@ MESSAGES: Dict[str, Any] = {
     "submitted": SubmitReply,
     "blob": BlobState,
     "failed": CommandFailed,
+    "lease": LeaseReply,
     "waiting": JobWaiting,
     "started": JobStarted,
     "repetition_started": RepetitionStarted,
