@@ -24,9 +24,10 @@ HOST = "127.0.0.1"
 
 Direction = Literal["up", "down"]
 
-#: What a strike does. `fin`: both sides are closed, as by an orderly end. `rst`: both are reset. `refuse`: reset,
-#: and no connection is taken for a while. `stall`: nothing moves for a while, nothing is lost. `silent`: from
-#: now on every byte is swallowed and both sides believe to be connected, as behind a router that has forgotten.
+#: What a strike does. `fin`: both sides are closed, as by an orderly end. `rst`: both are reset. `refuse`:
+#: reset, and no connection is taken for a while. `stall`: nothing moves for a while, nothing is lost.
+#: `silent`: every byte is swallowed from now on and both sides believe to be connected, as behind a router
+#: that forgot.
 Kind = Literal["fin", "rst", "refuse", "stall", "silent"]
 
 #: Linger of no time: close() resets the connection instead of ending it.
@@ -96,6 +97,8 @@ class LinkProxy:
         self.passed: dict[Direction, int] = {"up": 0, "down": 0}
         #: Connections taken so far.
         self.connections = 0
+        #: Bytes that the controller sent on the newest of them.
+        self.newest_up = 0
 
     def __enter__(self) -> LinkProxy:
         """Listen."""
@@ -183,6 +186,7 @@ class LinkProxy:
             one.setblocking(False)
             one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.connections += 1
+        self.newest_up = 0
         self._links.append(_Link(near, far, (_Way("up", near, far), _Way("down", far, near))))
 
     def _move(self, link: _Link, ready: object, mask: int) -> None:
@@ -212,6 +216,8 @@ class LinkProxy:
         passed = data if due is None else data[: max(0, due[1] - self.passed[way.direction])]
         way.waiting += passed
         self.passed[way.direction] += len(passed)
+        if way.direction == "up":
+            self.newest_up += len(passed)
         self._flush(link, way)
         if due is not None:
             self.strikes.remove(due[0])
