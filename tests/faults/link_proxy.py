@@ -79,9 +79,10 @@ class _Link:
 class LinkProxy:
     """Listens on loopback and forwards to one server, on a thread of its own."""
 
-    def __init__(self, host: str, port: int, told: Callable[[Strike], None] | None = None) -> None:
+    def __init__(self, host: str, port: int) -> None:
         self._target = (host, port)
-        self._told = told or (lambda _strike: None)
+        #: Told of each strike just before it comes.
+        self.told: Callable[[Strike], None] = lambda _strike: None
         self._lock = threading.RLock()
         self._selector = selectors.DefaultSelector()
         self._links: list[_Link] = []
@@ -130,7 +131,7 @@ class LinkProxy:
     def strike(self, strike: Strike) -> bool:
         """Do it now; whether there was a connection that it could hit."""
         with self._lock:
-            self._told(strike)
+            self.told(strike)
             links = [link for link in self._links if not link.silent]
             for link in links:
                 self._hit(link, strike)
@@ -221,7 +222,7 @@ class LinkProxy:
         self._flush(link, way)
         if due is not None:
             self.strikes.remove(due[0])
-            self._told(due[0])
+            self.told(due[0])
             # What else there is of it comes after a stall; for the others it is lost.
             if link in self._links:
                 if due[0].kind == "stall":
