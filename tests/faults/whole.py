@@ -125,9 +125,14 @@ def _of_host(run: StruckRun) -> list[str]:
     found = []
     if left := becomes_empty(run.host_processes, _LEAVING_S):
         found.append(f"processes on this host: {left}")
+    # What a killed controller left is removed by the next that needs such a place itself: here each does, but
+    # a resumed run that has nothing to convert any more makes no cache entries.
     temporary = sorted(path.name for path in run.temporary.iterdir())
     if temporary:
         found.append(f"temporary files on this host: {temporary}")
+    parts = sorted(path.name for path in (run.folder / "out").iterdir() if path.name.startswith("."))
+    if parts:
+        found.append(f"half files beside the report: {parts}")
     if run.cache.is_relative_to(run.folder):
         building = sorted(path.name for path in run.cache.rglob(".building-*"))
         if building:
