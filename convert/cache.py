@@ -1,27 +1,25 @@
 """A content-addressed cache: a folder for each key, complete or not there at all.
 
 An entry is made in a folder beside it and renamed into place, so readers never see half of one, and
-of two processes that make the same entry the first to finish wins.
+of two processes that make the same entry the first to finish wins. What a killed process has begun is
+removed by the next that makes something.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import shutil
-import tempfile
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 from convert.errors import ConversionFailed
+from convert.held_folders import held_folder
 
 Value = TypeVar("Value")
 
-#: What a killed process left behind is removed when it is older than this.
-_STALE_S = 24 * 3600.0
+_BUILDING = ".building-"
 _READ_SIZE = 1 << 20
 
 
@@ -78,10 +76,8 @@ def make_entry(
     """
     home = cache / kind
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    _remove_stale(home)
     entry = home / key
-    building = Path(tempfile.mkdtemp(prefix=".building-", dir=home))
-    try:
+    with held_folder(home, _BUILDING) as building:
         content = fill(building)
         (building / "entry.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
         for file in building.rglob("*"):
@@ -95,16 +91,12 @@ def make_entry(
             if find_entry(cache, kind, key) is None:
                 raise
         return entry
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
 
 
 def _discard(entry: Path, home: Path) -> None:
     """Out of the way first: an entry must not be seen while its files go one by one."""
-    aside = Path(tempfile.mkdtemp(prefix=".building-", dir=home))
-    with suppress(FileNotFoundError):  # another process was faster
+    with held_folder(home, _BUILDING) as aside, suppress(FileNotFoundError):  # another process was faster
         entry.rename(aside / "damaged")
-    shutil.rmtree(aside, ignore_errors=True)
 
 
 def read_entry(entry: Path) -> dict[str, Any] | None:
@@ -114,13 +106,3 @@ def read_entry(entry: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return content if isinstance(content, dict) else None
-
-
-def _remove_stale(home: Path) -> None:
-    for leftover in home.glob(".building-*"):
-        try:
-            old = time.time() - leftover.stat().st_mtime > _STALE_S
-        except FileNotFoundError:
-            continue
-        if old:
-            shutil.rmtree(leftover, ignore_errors=True)

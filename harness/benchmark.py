@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from convert.held_folders import held_folder, scratch_folder
 from device_agents.protocol import (
     PROTOCOL_VERSION,
     Job,
@@ -101,10 +100,10 @@ def run_case(
     failed = recording.failed()
     if failed is not None:
         return CaseOutcome(failed, {}, known)
-    with tempfile.TemporaryDirectory(prefix="edgebench-") as folder:
+    with held_folder(scratch_folder(), "edgebench-results-") as folder:
         for file in recording.files():
-            session.fetch(request.job_id, file, Path(folder) / file.name)
-        record, samples = recording.measured(Path(folder))
+            session.fetch(request.job_id, file, folder / file.name)
+        record, samples = recording.measured(folder)
     return CaseOutcome(record, samples, known)
 
 

@@ -23,6 +23,7 @@ from harness.case_preparation import CasePreparation, ReadyCase
 from harness.errors import BenchError, CaseError, DeviceError, LinkError
 from harness.farm.inventory import LOCAL
 from harness.link.device_session import DeviceSession
+from harness.link.patience import Persistence
 from harness.open_files import allow_open_files
 from harness.plan import PlannedCase
 from harness.preparation import Preparation, Workload
@@ -177,7 +178,8 @@ class Campaign:
         session = None
         try:
             session = self._open_session(device)
-            probe = session.open(sorted({item.case.runtime for item in cases}))
+            persistence = Persistence(self._stop.is_set, self._observer.note)
+            probe = session.open(sorted({item.case.runtime for item in cases}), persistence)
         except BenchError as error:
             if session is not None:
                 session.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.errors import UsageError
@@ -22,13 +22,29 @@ class OutputFiles:
     csv: Path
 
 
-def write_outputs(store: Store, run_id: str, folder: Path) -> tuple[Results, OutputFiles]:
-    """Write all three from what the database holds; raises UsageError when `folder` cannot be written."""
+@dataclass(frozen=True)
+class Ended:
+    """When a run ended, and whether the user stopped it."""
+
+    at: str
+    interrupted: bool
+
+
+def write_outputs(
+    store: Store, run_id: str, folder: Path, ended: Ended | None = None
+) -> tuple[Results, OutputFiles]:
+    """Write all three from what the database holds; raises UsageError when `folder` cannot be written.
+
+    `ended` is how a run ends that the database does not call ended yet.
+    """
     # pandas and plotly take a third of a second to import; by now nothing is being measured any more.
     from reports.csv_export import write_csv
     from reports.html.page import write_report
 
     results = store.results(run_id)
+    if ended is not None:
+        run = replace(results.run, finished_at=ended.at, interrupted=ended.interrupted)
+        results = replace(results, run=run)
     samples = {
         index: store.samples(results.run.id, record.case)
         for index, record in enumerate(results.records)

@@ -9,11 +9,8 @@ from __future__ import annotations
 import functools
 import hashlib
 import math
-import os
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import cast
 
 import numpy as np
@@ -25,6 +22,7 @@ from convert.data.check_inputs import check_inputs
 from convert.data.datasets import Examples, load_examples
 from convert.data.sample_inputs import ResolvedShapes, resolve_shapes
 from convert.errors import DataError, InvalidModel
+from convert.held_folders import held_folder
 from convert.interface import TensorMap, as_fed, as_numbers, to_artifact, to_source
 from convert.paths import FORMAT_OF
 from convert.proofs.reference import reference_outputs
@@ -291,13 +289,13 @@ class Preparation:
         """Arrays as a file of the cache named by its hash, in the order the board numbers them."""
         folder = self._workshop.cache / "inputs"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handle, part = tempfile.mkstemp(dir=folder)
-        os.close(handle)
-        save_arrays(Path(part), {tensor.name: np.ascontiguousarray(arrays[tensor.name]) for tensor in order})
-        with Path(part).open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        path = folder / f"{sha256}.npz"
-        Path(part).replace(path)
+        with held_folder(folder, "part-") as place:
+            part = place / "inputs.npz"
+            save_arrays(part, {tensor.name: np.ascontiguousarray(arrays[tensor.name]) for tensor in order})
+            with part.open("rb") as file:
+                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+            path = folder / f"{sha256}.npz"
+            part.replace(path)
         return Blob(sha256, path.stat().st_size, path, name)
 
 

@@ -181,11 +181,19 @@ class Store:
                 _replace(session, save)
 
     def unfinished(self, plan_digest: str) -> Run | None:
-        """The latest run of that plan that has not ended, or ended interrupted."""
+        """The latest run of that plan, if it has not ended, ended interrupted, or lost a board on the way."""
         query = select(_RunRow).filter_by(plan_digest=plan_digest).order_by(*_LATEST_FIRST).limit(1)
         with self._session() as session:
             row = session.scalar(query)
-            return _run(row) if row is not None and (row.finished_at is None or row.interrupted) else None
+            if row is None or not (row.finished_at is None or row.interrupted or _lost_a_board(session, row)):
+                return None
+            return _run(row)
+
+    def reopen(self, run_id: str) -> None:
+        """Note that a run goes on."""
+        with self._session() as session:
+            row = session.get_one(_RunRow, run_id)
+            row.finished_at, row.interrupted = None, False
 
     def runs(self) -> tuple[Run, ...]:
         """All runs, the latest first."""
@@ -263,6 +271,17 @@ def _replace(session: Session, save: _Save) -> None:
     session.flush()
     for (series, number), content in save.samples.items():
         session.add(_SamplesRow(record_id=row.id, series=series, repetition=number, content=content))
+
+
+def _lost_a_board(session: Session, run: _RunRow) -> bool:
+    """Whether a case failed for its board or the way to it: the job may have ended well there."""
+    failed = session.scalars(select(_RecordRow).filter_by(run_id=run.id, status="failed"))
+    return any(lost_its_board(_record(row)) for row in failed)
+
+
+def lost_its_board(record: Record) -> bool:
+    """Whether the case failed for its board or the way to it, so that resuming the run tries it again."""
+    return record.failure is not None and record.failure.class_ == "infrastructure"
 
 
 def case_key(case: Case) -> str:

@@ -12,7 +12,6 @@ import re
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -23,6 +22,7 @@ from typing import Any
 import psutil
 
 from convert.errors import ERRORS, ConvertError
+from convert.held_folders import held_folder, scratch_folder
 
 #: Long enough for the largest models on a slow host; a tool that hangs must still end.
 DEADLINE_S = 3600.0
@@ -70,8 +70,7 @@ def run_child(
     Errors of the worker come back as the class they were; a child that dies of a signal, ends
     without a reply or takes more than its limits raises `error`, named for what happened.
     """
-    with tempfile.TemporaryDirectory(prefix="edgebench-") as temporary:
-        exchange = Path(temporary)
+    with held_folder(scratch_folder(), "edgebench-child-") as exchange:
         (exchange / "request.json").write_text(json.dumps({"task": task, **request}), encoding="utf-8")
         end = _run(exchange, limits, python or Path(sys.executable))
         log = (exchange / "log").read_text(encoding="utf-8", errors="replace").strip()

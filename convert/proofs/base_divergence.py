@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from convert.data.arrays import load_arrays, save_arrays
 from convert.errors import ConvertError
+from convert.held_folders import held_folder, scratch_folder
 from convert.sources.inspection import ModelInfo, info_to_json
 from convert.sources.source import source_to_json
 
@@ -33,8 +33,8 @@ def explain_base(
 
     It explains a failure that is reported anyway, so failures of its own are none.
     """
-    with tempfile.TemporaryDirectory(prefix="edgebench-") as folder:
-        given, answers, layers = (Path(folder, f"{name}.npz") for name in ("given", "answers", "layers"))
+    with held_folder(scratch_folder(), "edgebench-divergence-") as folder:
+        given, answers, layers = (folder / f"{name}.npz" for name in ("given", "answers", "layers"))
         request: dict[str, Any] = {
             "source_kind": source.kind,
             "source_path": str(source.path),

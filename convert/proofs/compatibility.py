@@ -6,7 +6,6 @@ runtimes compute right, without an error. So outputs are compared wherever the r
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 from convert.cache import cache_key, find_entry, make_entry, read_entry
 from convert.data.arrays import arrays_sha256, load_arrays, save_arrays
 from convert.errors import ConvertError
+from convert.held_folders import held_folder, scratch_folder
 from convert.processes.toolchain import toolchain_key
 from convert.proofs.verification import compare_outputs, figures, find_fault
 from convert.workshop import Workshop
@@ -95,8 +95,8 @@ def _kept(
     content = read_entry(entry) if entry else None
     if content is not None:
         return RuntimeCheck(**content)
-    with tempfile.TemporaryDirectory(prefix="edgebench-") as place:
-        found = check(artifact, workshop, Path(place))
+    with held_folder(scratch_folder(), "edgebench-check-") as place:
+        found = check(artifact, workshop, place)
     if found.status != "not_checked":
         make_entry(workshop.cache, "compatibility", key, lambda _: asdict(found), replace=entry is not None)
     return found

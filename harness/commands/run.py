@@ -24,13 +24,13 @@ from harness.errors import ConfigurationError, UsageError
 from harness.farm.boards import load_boards, open_session
 from harness.farm.inventory import DeviceEntry
 from harness.models import BenchModel, find_models
-from harness.outputs import check_folder, write_outputs
+from harness.outputs import Ended, check_folder, write_outputs
 from harness.places import workshop
 from harness.plan import PlanFile, PlannedCase, Selection, cases, check_selection, digest, load_plan_file
 from harness.preparation import Preparation
 from harness.records.case_records import now
 from harness.records.metrics import check_metric
-from harness.store import DEFAULT_PATH, Store, case_key
+from harness.store import DEFAULT_PATH, Store, case_key, lost_its_board
 from harness.version import harness_version
 from profiles.devices import device_profile
 from profiles.measurement import MeasurementProfile, measurement_profile
@@ -108,7 +108,11 @@ def run(
     store: str = typer.Option(
         str(DEFAULT_PATH), metavar="FILE|URL", help="Result database: an SQLite file or a database URL."
     ),
-    resume: bool = typer.Option(False, "--resume", help="Go on with the interrupted run of the same cases."),
+    resume: bool = typer.Option(
+        False,
+        "--resume",
+        help="Go on with the latest run of the same cases if it was interrupted or lost a board.",
+    ),
     performance_mode: str = typer.Option(
         "keep",
         metavar="M",
@@ -216,8 +220,12 @@ def run(
     kinds = {name: device_profile(entry.profile) for name, entry in boards.items()}
     settings = CampaignSettings(this_run.id, profile, wait, options, kinds)
     complete = _measure(settings, opened, preparation, boards, planned, finished)
-    opened.finish(this_run.id, now(), interrupted=not complete)
-    results, files = write_outputs(opened, this_run.id, out or DEFAULT_PATH.parent / this_run.id)
+    ended = Ended(now(), interrupted=not complete)
+    try:
+        results, files = write_outputs(opened, this_run.id, out or DEFAULT_PATH.parent / this_run.id, ended)
+    finally:
+        # After the files: a controller that is killed while it writes them can be resumed.
+        opened.finish(this_run.id, ended.at, interrupted=ended.interrupted)
     if as_json:
         console.out.print_json(json.dumps(to_json(results)), ensure_ascii=True)
     else:
@@ -226,6 +234,8 @@ def run(
     if not complete:
         console.err.print("interrupted; go on with the same command and --resume")
         raise typer.Exit(EXIT_INTERRUPTED)
+    if any(lost_its_board(record) for record in results.records):
+        console.err.print("boards or links failed; the same command with --resume tries those cases again")
     if any(record.status == "failed" for record in results.records):
         raise typer.Exit(EXIT_CASE_FAILED)
 
@@ -257,7 +267,8 @@ def _begin(store: Store, plan_digest: str, resume: bool) -> tuple[Run, frozenset
         earlier = store.unfinished(plan_digest)
         if earlier is not None:
             done = store.results(earlier.id).records
-            kept = [r for r in done if r.failure is None or r.failure.class_ != "infrastructure"]
+            store.reopen(earlier.id)
+            kept = [record for record in done if not lost_its_board(record)]
             words = "1 case is" if len(kept) == 1 else f"{len(kept)} cases are"
             console.err.print(f"resuming run {earlier.id}: {words} finished already")
             return earlier, frozenset(case_key(record.case) for record in kept)

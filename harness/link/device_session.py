@@ -20,9 +20,10 @@ from device_agents.protocol import (
     SubmitReply,
     encode,
 )
-from harness.errors import AgentError, LinkError, LinkLost, LinkTimeout
+from harness.errors import AgentError, LinkError, LinkLost
 from harness.link.agent_archive import agent_archive
 from harness.link.deployment import Blob, OnProgress, deploy_agent, send_blob
+from harness.link.patience import Patience, Persistence
 from harness.link.transport import Completed, Transport, run_command
 from harness.link.wire import LineReader, message_of, message_of_kind, protocol_mismatch
 
@@ -33,11 +34,9 @@ COMMAND_TIMEOUT_S = 60.0
 #: A running job's journal grows every second or so by telemetry; silence for this long is a dead link.
 SILENCE_S = 60.0
 
-#: Pauses before each new try to reach a board that was lost, seconds.
-RECONNECT_PAUSES_S = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
-
-#: How often a connection that breaks while a job is handed over is renewed.
-MAX_RENEWALS = 3
+#: A board that was never reached is tried no more once so long was spent on it, but twice at least: one
+#: handshake may fall into silence.
+FIRST_CONTACT_S = 10.0
 
 #: An answer that trickles is given up after this, seconds.
 ANSWER_TIMEOUT_S = 600.0
@@ -63,10 +62,10 @@ class DeviceSession:
         workspace: str,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._transport = transport
+        self._patience = Patience(transport, sleep)
+        self._transport: Transport = self._patience.transport
         self._python = python
         self._workspace = workspace
-        self._sleep = sleep
         agent = f"{workspace.rstrip('/')}/agents/{agent_archive().file_name}"
         self._agent = [python, agent, "--workspace", workspace]
 
@@ -75,8 +74,33 @@ class DeviceSession:
         """What the board is called."""
         return self._transport.name
 
-    def open(self, runtimes: Sequence[str]) -> ProbeReply:
-        """Connect, put the agent there unless it is, ask what board this is and whether `runtimes` work."""
+    def open(self, runtimes: Sequence[str], persistence: Persistence | None = None) -> ProbeReply:
+        """Connect, put the agent there unless it is, ask what board this is and whether `runtimes` work.
+
+        With `persistence` a link that fails is tried again, now and in all calls that follow.
+        """
+        if persistence is None:
+            return self._open(runtimes)
+        self.persist(persistence)
+        breaks, tries, begun = 0, 0, time.monotonic()
+        while True:
+            try:
+                return self._open(runtimes)
+            except LinkError as error:
+                tries += 1
+                if (
+                    tries > 1
+                    and not self._patience.ever_reached
+                    and time.monotonic() - begun > FIRST_CONTACT_S
+                ):
+                    raise
+                breaks = self._patience.wait(breaks, error)
+
+    def persist(self, persistence: Persistence) -> None:
+        """Who hears of it while this board is waited for, and until when that goes on."""
+        self._patience.persistence = persistence
+
+    def _open(self, runtimes: Sequence[str]) -> ProbeReply:
         command = [*self._agent, "probe", ",".join(runtimes)]
         result = self._run(command, PROBE_TIMEOUT_S)
         if not result.stdout and _agent_is_missing(result):
@@ -97,16 +121,13 @@ class DeviceSession:
 
     def send(self, blob: Blob, on_progress: OnProgress | None = None) -> None:
         """Put a file among the board's blobs unless it is there; a connection that breaks is renewed."""
-        failures = 0
+        breaks = 0
         while True:
             try:
                 send_blob(self._transport, [*self._agent, "put"], blob, on_progress)
                 return
-            except (LinkLost, LinkTimeout) as error:
-                if failures == MAX_RENEWALS:
-                    raise
-                self._pause(failures, error)
-                failures += 1
+            except LinkError as error:
+                breaks = self._patience.wait(breaks, error)
 
     def run_script(self, script: str, *arguments: str, timeout_s: float = COMMAND_TIMEOUT_S) -> Completed:
         """Run a POSIX shell script on the board: its arguments are $0, $1, ..."""
@@ -117,16 +138,14 @@ class DeviceSession:
 
         A connection that breaks on the way is renewed: handing over a job twice changes nothing.
         """
-        failures = 0
+        breaks, begun_before = 0, False
         while True:
             try:
                 # Once the link has broken, the board may know the job from this very call.
-                return self._hand_over(job, blobs, on_progress) or failures > 0
-            except (LinkLost, LinkTimeout) as error:
-                if failures == MAX_RENEWALS:
-                    raise
-                self._pause(failures, error)
-                failures += 1
+                return self._hand_over(job, blobs, on_progress) or begun_before
+            except LinkError as error:
+                breaks = self._patience.wait(breaks, error)
+                begun_before = True
 
     def _hand_over(
         self, job: Job, blobs: Mapping[str, Blob], on_progress: Callable[[Blob], OnProgress]
@@ -153,11 +172,11 @@ class DeviceSession:
     def follow(self, job_id: str) -> Iterator[Event]:
         """Events of a job from its beginning to its end, across as many reconnections as it takes."""
         offset = 0
-        failures = 0
+        breaks = 0
         while True:
             try:
                 for event, position in self._follow_from(job_id, offset):
-                    offset, failures = position, 0
+                    offset, breaks = position, 0
                     if offset > MAX_JOURNAL_BYTES:
                         raise AgentError(
                             f"{self.device}: the journal of job {job_id} is longer than {MAX_JOURNAL_BYTES} "
@@ -171,8 +190,7 @@ class DeviceSession:
                 # The agent's `follow` goes on until the job ends: this one was killed, or its link is gone.
                 raise LinkLost(f"{self.device}: the journal of job {job_id} broke off before the job's end")
             except LinkError as error:
-                self._pause(failures, error)
-                failures += 1
+                breaks = self._patience.wait(breaks, error)
 
     def fetch(self, job_id: str, file: BlobRef, target: Path) -> None:
         """A result file to `target`, complete and with the hash it was announced with, or an error.
@@ -224,16 +242,14 @@ class DeviceSession:
         )
 
     def _fetch_all(self, job_id: str, file: BlobRef, content: BinaryIO) -> None:
-        failures = 0
+        breaks = 0
         while True:
             before = content.tell()
             try:
                 self._fetch_rest(job_id, file, content)
                 return
             except LinkError as error:
-                failures = failures if content.tell() == before else 0
-                self._pause(failures, error)
-                failures += 1
+                breaks = self._patience.wait(breaks if content.tell() == before else 0, error)
 
     def _fetch_rest(self, job_id: str, file: BlobRef, content: BinaryIO) -> None:
         """Append to `content` what it lacks of a result file, while the link holds."""
@@ -244,16 +260,12 @@ class DeviceSession:
             while have <= file.bytes:
                 piece = channel.read(min(_FETCH_CHUNK_BYTES, file.bytes + 1 - have), COMMAND_TIMEOUT_S)
                 if not piece:
+                    if have < file.bytes and channel.wait(COMMAND_TIMEOUT_S) < 0:
+                        raise LinkLost(f"{self.device}: the agent was killed while it gave {file.name}")
                     return
                 have += content.write(piece)
         finally:
             channel.close()
-
-    def _pause(self, failures: int, error: LinkError) -> None:
-        """Wait before the link is tried again; raises `error` once it was tried often enough."""
-        if failures == len(RECONNECT_PAUSES_S):
-            raise error
-        self._sleep(RECONNECT_PAUSES_S[failures])
 
     def _follow_from(self, job_id: str, offset: int) -> Iterator[tuple[Event, int]]:
         """Events from a byte offset of the journal, each with the offset after it, while the link holds."""

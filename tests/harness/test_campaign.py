@@ -77,7 +77,7 @@ class PlayedSession:
     #: What has to happen before it answers.
     answers_after: Callable[[], object] = lambda: None
 
-    def open(self, runtimes: Sequence[str]) -> ProbeReply:
+    def open(self, runtimes: Sequence[str], persistence: object) -> ProbeReply:
         self.answers_after()
         if self.unreachable is not None:
             raise self.unreachable

@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
-from device_agents.protocol import BlobRef, BlobState, JobEnded, SubmitReply, encode
-from harness.errors import AgentError, BoardFull, LinkLost
+from device_agents.protocol import (
+    PROTOCOL_VERSION,
+    BlobRef,
+    BlobState,
+    JobEnded,
+    ProbeReply,
+    SubmitReply,
+    encode,
+)
+from harness.errors import AgentError, BoardFull, LinkLost, Unreachable
 from harness.link.agent_archive import agent_archive
 from harness.link.deployment import Blob
-from harness.link.device_session import RECONNECT_PAUSES_S, DeviceSession
+from harness.link.device_session import DeviceSession
+from harness.link.patience import AWAY_PAUSES_S, FIRST_PAUSES_S, RECONNECT_PAUSES_S, Persistence
 from tests.device_agents.board import Board, RecordingTransport, job, names_in, run
 from tests.harness.channels import Piece, PlayedChannel, PlayedTransport
+from tests.harness.events import FACTS
 
 pytestmark = pytest.mark.processes
+
+REPLY = ProbeReply(PROTOCOL_VERSION, FACTS, [], "/w", None, None, None)
 
 
 @pytest.fixture
@@ -227,6 +239,92 @@ def test_a_link_that_stays_broken_is_given_up_after_the_last_pause() -> None:
     with pytest.raises(LinkLost, match="gone"):
         list(played(lambda _command: PlayedChannel([LinkLost("gone")]), pauses).follow("job-1"))
     assert tuple(pauses) == RECONNECT_PAUSES_S
+
+
+def away(times: int, pauses: list[float], journal: bytes) -> DeviceSession:
+    """A board that says the first half of a journal, is away for some tries, and then answers again."""
+    tries = iter([None, *[Unreachable("board: no connection")] * times])
+
+    def answer(command: list[str]) -> PlayedChannel:
+        missed = next(tries, None)
+        if missed is not None:
+            raise missed
+        offset = int(command[-1])
+        return PlayedChannel(
+            [journal[offset:]] if offset else [journal[: len(journal) // 2], LinkLost("cut")]
+        )
+
+    return played(answer, pauses)
+
+
+def test_a_board_that_was_away_for_ten_minutes_is_joined_again(journal: bytes) -> None:
+    pauses: list[float] = []
+    events = list(away(len(AWAY_PAUSES_S), pauses, journal).follow("job-1"))
+    assert isinstance(events[-1], JobEnded)
+    assert len(events) == len(journal.splitlines())
+    assert sum(pauses[1:]) == sum(AWAY_PAUSES_S) == 600.5
+
+
+def test_a_board_that_stays_away_is_given_up_and_from_then_on_tried_once_a_call(journal: bytes) -> None:
+    pauses: list[float] = []
+    session = away(1000, pauses, journal)
+    with pytest.raises(Unreachable):
+        list(session.follow("job-1"))
+    assert len(pauses) == 1 + len(AWAY_PAUSES_S)
+    with pytest.raises(Unreachable):
+        session.submit(job(), {}, _no_progress)
+    assert len(pauses) == 1 + len(AWAY_PAUSES_S)
+
+
+def test_the_user_hears_of_a_board_that_is_away_for_long_and_that_it_is_back(journal: bytes) -> None:
+    told: list[str] = []
+    session = away(5, [], journal)
+    session.persist(Persistence(tell=told.append))
+    list(session.follow("job-1"))
+    assert told == ["board: no connection; trying again for some 10 minutes", "board: answers again"]
+
+
+def test_who_wants_to_stop_does_not_wait_for_a_board_that_is_away(journal: bytes) -> None:
+    pauses: list[float] = []
+    session = away(1000, pauses, journal)
+    session.persist(Persistence(stopping=lambda: len(pauses) >= 10))
+    with pytest.raises(Unreachable):
+        list(session.follow("job-1"))
+    assert len(pauses) <= 12
+
+
+def unreachable(failures: Sequence[Exception], pauses: list[float]) -> DeviceSession:
+    """A board that cannot be reached at first."""
+    tries = iter(failures)
+
+    def answer(_command: list[str]) -> PlayedChannel:
+        missed = next(tries, None)
+        if missed is not None:
+            raise missed
+        return PlayedChannel([encode(REPLY)])
+
+    return played(answer, pauses)
+
+
+def test_a_first_connection_that_breaks_is_made_again() -> None:
+    pauses: list[float] = []
+    session = unreachable([Unreachable("reset"), LinkLost("cut"), Unreachable("refused")], pauses)
+    assert session.open(["null"], Persistence()) == REPLY
+    assert tuple(pauses) == FIRST_PAUSES_S
+
+
+def test_a_board_that_never_answers_is_given_up_soon() -> None:
+    pauses: list[float] = []
+    with pytest.raises(Unreachable):
+        unreachable([Unreachable("off")] * 100, pauses).open(["null"], Persistence())
+    assert tuple(pauses) == FIRST_PAUSES_S
+
+
+def test_who_only_asks_a_board_tries_it_once() -> None:
+    pauses: list[float] = []
+    with pytest.raises(Unreachable):
+        unreachable([Unreachable("off")], pauses).open(["null"])
+    assert pauses == []
 
 
 def test_every_channel_of_a_broken_link_is_closed(journal: bytes) -> None:

@@ -111,6 +111,22 @@ def test_an_interrupted_run_is_resumed_and_a_finished_one_is_not(store: Store) -
     assert store.unfinished("digest") is None
 
 
+@pytest.mark.parametrize(("failure_class", "is_resumed"), [("infrastructure", True), ("runtime", False)])
+def test_a_finished_run_is_resumed_if_a_case_lost_its_board_and_not_if_it_failed_itself(
+    store: Store, failure_class: str, is_resumed: bool
+) -> None:
+    failure = Failure(failure_class, "link_lost", "pi: the connection broke")
+    store.save(RUN.id, replace(RECORD, status="failed", failure=failure), {})
+    store.finish(RUN.id, "2026-11-21T23:00:00Z", interrupted=False)
+    assert (store.unfinished("digest") is not None) == is_resumed
+
+
+def test_a_run_that_goes_on_has_not_ended(store: Store) -> None:
+    store.finish(RUN.id, "2026-11-21T23:00:00Z", interrupted=True)
+    store.reopen(RUN.id)
+    assert store.run(RUN.id) == RUN
+
+
 def test_a_run_of_another_plan_is_not_resumed(store: Store) -> None:
     assert store.unfinished("another digest") is None
 
