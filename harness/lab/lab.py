@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from harness.errors import LabError
+from harness.errors import LabError, UsageError
 from harness.lab import binfmt, cgroups, network
 from harness.lab.board import Board, remove_folder
 from harness.lab.kinds import Kind, kinds
@@ -69,6 +69,14 @@ class Lab:
         """All boards, as the state file has them; raises LabError where it makes no sense."""
         state = read_state(self._state)
         return [self._board(state, entry) for entry in state.boards]
+
+    def board(self, name: str) -> Board:
+        """The board of that name, which runs; raises UsageError where there is no such one."""
+        running = {board.name: board for board in self.boards() if board.is_running}
+        if name not in running:
+            there = f"; running: {', '.join(running)}" if running else ""
+            raise UsageError(f"no virtual board {name!r} runs{there}", "bench lab status")
+        return running[name]
 
     def down(self) -> list[str]:
         """Take everything away, also what a crash left; returns the names of the boards there were."""
