@@ -19,7 +19,6 @@ from harness.lab.board_values import BoardValues
 from harness.lab.kinds import chosen_kinds
 from harness.lab.lab import Lab
 from harness.lab.playing import Player
-from harness.lab.pythons import find_python
 from harness.lab.value_script import read_script
 from harness.places import lab_home, lab_roots
 
@@ -48,12 +47,6 @@ def up(
     began = time.monotonic()
     boards = lab.up(chosen, count)
     _show(boards)
-    for board in boards:
-        if board.kind.python and find_python(board.kind) is None:
-            console.note(
-                f"{board.name}: there is no Python {board.kind.python} on this machine (pyenv install "
-                f"{board.kind.python}); it has python3"
-            )
     names = " ".join(board.name for board in boards)
     console.note(f"{len(boards)} up in {time.monotonic() - began:.1f} s. Next: bench device check {names}")
 
