@@ -8,7 +8,7 @@ from pathlib import Path
 
 from harness.errors import LabError, UsageError
 from harness.farm.inventory import did_you_mean
-from harness.lab import raspberry_pi_settings
+from harness.lab import jetson_settings, raspberry_pi_settings
 from harness.lab.board import Board
 from harness.lab.kinds import Kind
 from harness.lab.settings import Setting, WrongValue, replace_values
@@ -16,7 +16,7 @@ from harness.lab.settings import Setting, WrongValue, replace_values
 
 def settings_of(kind: Kind) -> Mapping[str, Setting]:
     """What boards of that kind have under a name of its own."""
-    return raspberry_pi_settings.SETTINGS if kind.vcgencmd else {}
+    return raspberry_pi_settings.SETTINGS if kind.vcgencmd else jetson_settings.SETTINGS
 
 
 @dataclass(frozen=True)

@@ -109,7 +109,7 @@ def test_an_unknown_name_is_answered_with_all_there_are(pi4: BoardValues) -> Non
 
 def test_who_reads_meanwhile_sees_the_old_value_or_the_new_one(pi4: BoardValues) -> None:
     def change() -> None:
-        for number in range(60):
+        for number in range(40):
             pi4.set("temperature_c", 50 if number % 2 else 100)
 
     changing = threading.Thread(target=change)
