@@ -130,7 +130,7 @@ class Clocks(Lever):
         if finished.status != 0:
             return None, "clocks: {}".format(why(finished))
         folder = self.host.files.path(STORE_FOLDER)
-        if os.access(folder, os.R_OK | os.X_OK) and not self.host.files.text(STORE):
+        if os.access(folder, os.R_OK | os.X_OK) and _is_empty(self.host.files.path(STORE)):
             return None, "clocks: jetson_clocks --store {} wrote nothing: {}".format(STORE, finished.reason)
         return change._replace(after={_STAGE: _LOCKED}), None
 
@@ -205,6 +205,14 @@ class Clocks(Lever):
         folder = self.host.files.path(STORE_FOLDER)
         if os.path.lexists(self.host.files.path(STORE)) or not os.access(folder, os.X_OK):
             self.host.commands.run_as_root("rm", "-f", STORE)
+
+
+def _is_empty(path: str) -> bool:
+    """By its size: sudo adds the agent's umask to its own, so that what root wrote is root's alone to read."""
+    try:
+        return os.stat(path).st_size == 0
+    except OSError:
+        return True
 
 
 def _minima(limits: Dict[str, str]) -> Dict[str, str]:

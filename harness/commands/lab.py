@@ -13,10 +13,13 @@ from rich.table import Table
 
 from harness.commands import console
 from harness.commands.option_values import words
+from harness.errors import UsageError
 from harness.lab.board import Board
+from harness.lab.board_values import BoardValues
 from harness.lab.kinds import chosen_kinds
 from harness.lab.lab import Lab
-from harness.lab.pythons import find_python
+from harness.lab.playing import Player
+from harness.lab.value_script import read_script
 from harness.places import lab_home, lab_roots
 
 lab_app = typer.Typer(
@@ -44,12 +47,6 @@ def up(
     began = time.monotonic()
     boards = lab.up(chosen, count)
     _show(boards)
-    for board in boards:
-        if board.kind.python and find_python(board.kind) is None:
-            console.note(
-                f"{board.name}: there is no Python {board.kind.python} on this machine (pyenv install "
-                f"{board.kind.python}); it has python3"
-            )
     names = " ".join(board.name for board in boards)
     console.note(f"{len(boards)} up in {time.monotonic() - began:.1f} s. Next: bench device check {names}")
 
@@ -69,6 +66,29 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
         _show(boards)
     else:
         typer.echo("No virtual boards. Start one: bench lab up pi4", err=True)
+
+
+@lab_app.command("play")
+def play(
+    board: Annotated[str, typer.Argument(metavar="BOARD", help="A board that runs.")],
+    script: Annotated[Path, typer.Argument(metavar="FILE.toml", help="Steps: at which second what is what.")],
+    loop: Annotated[
+        bool, typer.Option("--loop", help="Begin again after the last step, until Ctrl-C.")
+    ] = False,
+) -> None:
+    """Change what a board's sensors, firmware and tools say over time; ends at the last step, which stays.
+
+    Each [[step]] has `at` in seconds and values: temperature_c, throttled, clock_khz, ... or paths of files.
+
+    Example: bench lab play pi4 heat.toml
+    """
+    lab = _lab()
+    played = lab.board(board)
+    values = BoardValues.of(played)
+    steps = read_script(script, values)
+    if loop and steps[-1].at_s == 0:
+        raise UsageError("--loop: every step is at 0 s", "give the last step a later `at`: it ends a round")
+    Player(values, console.note, lambda: played.is_running).play(steps, loop=loop)
 
 
 @lab_app.command("down")

@@ -5,6 +5,7 @@ Each command is a full path with its arguments: a bare `tee` or `nvpmodel *` wou
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from device_agents.protocol import Examination
@@ -14,6 +15,8 @@ FILE = "/etc/sudoers.d/edgebench"
 CLOCKS_FILE = "/run/edgebench/clocks.conf"
 NVMAP_FILE = "/sys/kernel/debug/nvmap/iovmm/clients"
 TMPFILES = "/etc/tmpfiles.d/edgebench.conf"
+#: root's own folder: what jetson_clocks restores from there is run by root.
+TMPFILES_LINE = "d /run/edgebench 0755 root root -"
 
 
 @dataclass(frozen=True)
@@ -33,39 +36,43 @@ def sudoers_for(examined: Examination, name: str) -> Sudoers:
             f"{name}: the agent runs as root there and needs no sudoers file",
             "name an ordinary account as `user` in the inventory",
         )
-    commands = _commands(examined)
-    if not commands:
+    rules = rules_for(examined.commands, examined.governor_files)
+    if not rules:
         raise UsageError(
             f"{name}: there is nothing to allow: it has no governor, nvpmodel or jetson_clocks",
             "a virtual machine has no clocks of its own",
         )
     has_clocks = "jetson_clocks" in examined.commands
-    rules = ", \\\n    ".join(_escaped(command) for command in commands)
-    text = (
-        f"# edgebench: what the agent runs as root on {name}, and nothing else\n"
-        f"{examined.user} ALL=(root) NOPASSWD: \\\n    {rules}\n"
-    )
-    # root's own folder: what jetson_clocks restores from there is run by root.
-    tmpfiles = "d /run/edgebench 0755 root root -" if has_clocks else None
+    text = text_of(rules, str(examined.user), name)
+    tmpfiles = TMPFILES_LINE if has_clocks else None
     return Sudoers(text, tmpfiles, _installation(tmpfiles))
 
 
-def _commands(examined: Examination) -> list[str]:
-    """As the agent runs them, with the paths of this board."""
+def text_of(rules: Sequence[str], user: str, name: str) -> str:
+    """The file's text for that user of the board."""
+    escaped = ", \\\n    ".join(_escaped(rule) for rule in rules)
+    return (
+        f"# edgebench: what the agent runs as root on {name}, and nothing else\n"
+        f"{user} ALL=(root) NOPASSWD: \\\n    {escaped}\n"
+    )
+
+
+def rules_for(commands: Mapping[str, str], governor_files: Sequence[str]) -> list[str]:
+    """As the agent runs them, with the paths that the board has the commands under."""
     found = []
-    nvpmodel = examined.commands.get("nvpmodel")
+    nvpmodel = commands.get("nvpmodel")
     if nvpmodel:
         found += [f"{nvpmodel} -m [0-9]", f"{nvpmodel} -q"]
-    clocks = examined.commands.get("jetson_clocks")
+    clocks = commands.get("jetson_clocks")
     if clocks:
         # "" allows the command without arguments only; nothing there would allow any.
         found += [f'{clocks} ""', f"{clocks} --show"]
         found += [f"{clocks} {option} {CLOCKS_FILE}" for option in ("--store", "--restore")]
-        found.append(f"{examined.commands.get('rm', '/bin/rm')} -f {CLOCKS_FILE}")
+        found.append(f"{commands.get('rm', '/bin/rm')} -f {CLOCKS_FILE}")
         # Not for the mode, but memory of the GPU is told nowhere else. Read only.
-        return [*found, f"{examined.commands.get('cat', '/bin/cat')} {NVMAP_FILE}"]
-    tee = examined.commands.get("tee", "/usr/bin/tee")
-    return found + [f"{tee} {path}" for path in examined.governor_files]
+        return [*found, f"{commands.get('cat', '/bin/cat')} {NVMAP_FILE}"]
+    tee = commands.get("tee", "/usr/bin/tee")
+    return found + [f"{tee} {path}" for path in governor_files]
 
 
 def _installation(tmpfiles: str | None) -> tuple[str, ...]:

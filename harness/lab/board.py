@@ -11,8 +11,9 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 from harness.errors import LabError
-from harness.lab import cgroups, network
+from harness.lab import cgroups, jetson, network
 from harness.lab.board_files import write_board_files
+from harness.lab.jetson_software import JetsonSoftware
 from harness.lab.kinds import Kind
 from harness.lab.names import LabNames
 from harness.lab.programs import environment
@@ -51,13 +52,16 @@ class Board:
         """Whether it has any process."""
         return bool(cgroups.processes(self.group))
 
-    def make(self, public_key: str, python: Path | None) -> None:
+    def make(self, public_key: str, python: Path | None, software: JetsonSoftware | None = None) -> None:
         """Its files, group and network; `public_key` opens it."""
         for name in ("root", "disk", "files"):
             place = self.folder / name
             place.mkdir(parents=True, exist_ok=True)
             place.chmod(0o755)
-        write_board_files(self.folder, self.name, self.kind, public_key, python)
+        variables = jetson.environment(self.kind, software) if software else None
+        write_board_files(self.folder, self.name, self.kind, public_key, python, variables)
+        if software is not None:
+            jetson.write_jetson(self.folder, self.name, self.kind, software)
         cgroups.make_group(self.group, self.kind.memory_kib * 1024)
         network.connect(self.names, self.subnet, self.name, self.number)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 
 from harness.lab.kinds import Kind
@@ -27,8 +28,13 @@ _SHADOW = f"root:*:19000:0:99999:7:::\nsshd:!:19000::::::\n{USER}:*:19000:0:9999
 _NSSWITCH = "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\n"
 
 
-def sshd_config(cpu: str | None) -> str:
+def sshd_config(cpu: str | None, environment: Mapping[str, str] | None = None) -> str:
     """Only the lab's key opens it. sshd hands no environment on, so QEMU's processor is named here."""
+    variables = {**({"QEMU_CPU": cpu} if cpu else {}), **(environment or {})}
+    # Of two such lines the first would count.
+    words = " ".join(
+        f'"{name}={value}"' if " " in value else f"{name}={value}" for name, value in variables.items()
+    )
     lines = [
         "Port 22",
         "HostKey /etc/ssh/ssh_host_ed25519_key",
@@ -41,7 +47,7 @@ def sshd_config(cpu: str | None) -> str:
         "MaxSessions 100",
         f"AllowUsers {USER}",
         "Subsystem sftp internal-sftp",
-        *([f"SetEnv QEMU_CPU={cpu}"] if cpu else []),
+        *([f"SetEnv {words}"] if words else []),
     ]
     return "\n".join(lines) + "\n"
 
@@ -62,7 +68,7 @@ def meminfo(memory_kib: int) -> str:
     return "".join(f"{name + ':':<16}{value:>8} kB\n" for name, value in rows.items())
 
 
-def system_files(name: str, kind: Kind) -> dict[str, str]:
+def system_files(name: str, kind: Kind, environment: Mapping[str, str] | None = None) -> dict[str, str]:
     """Files of the board's own system, by their paths below its root."""
     return {
         "etc/passwd": _PASSWD,
@@ -73,24 +79,32 @@ def system_files(name: str, kind: Kind) -> dict[str, str]:
         "etc/resolv.conf": "",
         # The agent reads it: not every kernel lets a program see that it is emulated.
         "etc/edgebench-virtual-board": f"{kind.name}\n",
-        "etc/ssh/sshd_config": sshd_config(kind.cpu),
+        "etc/ssh/sshd_config": sshd_config(kind.cpu, environment),
     }
 
 
 def stand_ins(kind: Kind) -> dict[str, str]:
     """What is laid over /proc and /sys, by paths below the stand-ins' folder."""
-    tree = "firmware/devicetree/base"
     zone = "thermal/thermal_zone0"
+    own = {"meminfo": meminfo(kind.memory_kib), "boot_id": f"{uuid.uuid4()}\n"}
+    if kind.tree is not None:
+        return own
     return {
+        **own,
         **{f"vcgencmd/{question}": answer + "\n" for question, answer in kind.vcgencmd.items()},
         **_clocks(kind),
         **_processor(kind),
-        "meminfo": meminfo(kind.memory_kib),
-        "boot_id": f"{uuid.uuid4()}\n",
-        f"{tree}/model": kind.model + "\0",
-        f"{tree}/compatible": "".join(text + "\0" for text in kind.compatible),
+        **device_tree(kind, "firmware/devicetree/base"),
         f"{zone}/type": "cpu-thermal\n",
         f"{zone}/temp": f"{kind.temperature_mc}\n",
+    }
+
+
+def device_tree(kind: Kind, folder: str) -> dict[str, str]:
+    """What the board is, as the kernel lays it out."""
+    return {
+        f"{folder}/model": kind.model + "\0",
+        f"{folder}/compatible": "".join(text + "\0" for text in kind.compatible),
     }
 
 
@@ -128,10 +142,17 @@ def link_cores(cpu: Path) -> None:
         (cpu / place.name / "cpufreq").symlink_to("../cpufreq/policy0")
 
 
-def write_board_files(folder: Path, name: str, kind: Kind, public_key: str, python: Path | None) -> None:
+def write_board_files(
+    folder: Path,
+    name: str,
+    kind: Kind,
+    public_key: str,
+    python: Path | None,
+    environment: Mapping[str, str] | None = None,
+) -> None:
     """Write `files` (what its root gets on top) and `stand-ins` below the board's folder."""
     files = folder / "files"
-    write_tree(files, system_files(name, kind))
+    write_tree(files, system_files(name, kind, environment))
     write_tree(folder / "stand-ins", stand_ins(kind))
     if kind.max_khz is not None:
         link_cores(folder / "stand-ins/cpu")

@@ -23,13 +23,13 @@ class Kind:
     #: `debian` (aarch64, under QEMU) or `host` (this machine's own system).
     root: str
     memory_kib: int
-    #: What its sensor reads, in thousandths of a degree.
-    temperature_mc: int
     #: Its device tree's `model` and `compatible`.
     model: str
     compatible: tuple[str, ...]
     #: QEMU's name of the processor; None where nothing is emulated.
     cpu: str | None = None
+    #: What its one sensor reads, in thousandths of a degree; None where its tree says it.
+    temperature_mc: int | None = None
     #: Clocks that Linux shows; None where the board has no stand-in for them.
     min_khz: int | None = None
     max_khz: int | None = None
@@ -39,6 +39,8 @@ class Kind:
     vcgencmd: Mapping[str, str] = field(default_factory=dict)
     #: The Python its system has, where that is to be another one than the root's own.
     python: str | None = None
+    #: A file beside this with the rest of its system and its whole /sys; None where that is plain.
+    tree: str | None = None
 
     @property
     def is_emulated(self) -> bool:

@@ -8,9 +8,10 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from harness.errors import LabError
+from harness.errors import LabError, UsageError
 from harness.lab import binfmt, cgroups, network
 from harness.lab.board import Board, remove_folder
+from harness.lab.jetson_software import JetsonSoftware, find_software
 from harness.lab.kinds import Kind, kinds
 from harness.lab.lab_inventory import LabInventory
 from harness.lab.locking import locked
@@ -70,6 +71,14 @@ class Lab:
         state = read_state(self._state)
         return [self._board(state, entry) for entry in state.boards]
 
+    def board(self, name: str) -> Board:
+        """The board of that name, which runs; raises UsageError where there is no such one."""
+        running = {board.name: board for board in self.boards() if board.is_running}
+        if name not in running:
+            there = f"; running: {', '.join(running)}" if running else ""
+            raise UsageError(f"no virtual board {name!r} runs{there}", "bench lab status")
+        return running[name]
+
     def down(self) -> list[str]:
         """Take everything away, also what a crash left; returns the names of the boards there were."""
         check_root()
@@ -102,9 +111,10 @@ class Lab:
         """They start side by side; in the inventory are those that answered."""
         state = self._prepare(read_state(self._state), chosen)
         boards: list[Board] = []
+        software = {kind.name: self._software(kind) for kind in chosen if kind.tree is not None}
         for kind in chosen:
             for name in board_names(kind.name, count, frozenset(entry.name for entry in state.boards)):
-                state, board = self._start(state, name, kind)
+                state, board = self._start(state, name, kind, software.get(kind.name))
                 boards.append(board)
         for board in boards:
             board.wait()
@@ -119,12 +129,21 @@ class Lab:
                 self.tell(f"{board.name} runs no more; it is taken away")
                 self._remove_board(BoardState(board.name, board.kind.name, board.number))
 
-    def _start(self, state: LabState, name: str, kind: Kind) -> tuple[LabState, Board]:
+    def _software(self, kind: Kind) -> JetsonSoftware:
+        """What boards of that kind get of this machine; what they lack is said once."""
+        found = find_software(kind, self.roots, self.tell)
+        if found.lacks:
+            self.tell(f"{kind.name}: {'; '.join(found.lacks)}")
+        return found
+
+    def _start(
+        self, state: LabState, name: str, kind: Kind, software: JetsonSoftware | None
+    ) -> tuple[LabState, Board]:
         number = state.next_number(network.FIRST_NUMBER, network.LAST_NUMBER)
         entry = BoardState(name, kind.name, number)
         state = self._save(state.with_board(entry))
         board = self._board(state, entry)
-        board.make(self.inventory.public_key, find_python(kind))
+        board.make(self.inventory.public_key, find_python(kind), software)
         board.start(root_folder(self.roots) if kind.is_emulated else Path("/"))
         return state, board
 

@@ -21,9 +21,12 @@ if [ -e "$board/stand-ins/cpuinfo" ]; then
   mount --bind "$board/stand-ins/cpuinfo" "$root/proc/cpuinfo"
 fi
 mount --bind "$board/stand-ins/boot_id" "$root/proc/sys/kernel/random/boot_id"
-mount -t sysfs -o ro sysfs "$root/sys"
-mount --bind "$board/stand-ins/firmware" "$root/sys/firmware"
-if [ -d "$root/sys/class/thermal" ]; then
+# A board with a /sys of its own has no other: what sysfs has no folder for cannot be laid over it.
+if [ ! -d "$board/stand-ins/sys" ]; then
+  mount -t sysfs -o ro sysfs "$root/sys"
+  mount --bind "$board/stand-ins/firmware" "$root/sys/firmware"
+fi
+if [ -d "$board/stand-ins/thermal" ] && [ -d "$root/sys/class/thermal" ]; then
   mount --bind "$board/stand-ins/thermal" "$root/sys/class/thermal"
 fi
 if [ -d "$board/stand-ins/cpu" ]; then
@@ -44,6 +47,16 @@ mount -t tmpfs -o mode=1777 edgebench-lab "$root/tmp"
 mount -t tmpfs -o mode=0755 edgebench-lab "$root/run"
 mkdir "$root/run/sshd" "$root/run/stand-ins"
 mount --bind "$board/stand-ins" "$root/run/stand-ins"
+
+if [ -e "$board/binds" ]; then
+  while read -r target source; do
+    [ -e "$root/$target" ] || mkdir -p "$root/$target"
+    mount --bind "$source" "$root/$target"
+  done <"$board/binds"
+fi
+if [ -e "$board/files/etc/tmpfiles.d/edgebench.conf" ]; then
+  mkdir -m 0755 "$root/run/edgebench"
+fi
 
 cd /
 exec env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin ${cpu:+"QEMU_CPU=$cpu"} \

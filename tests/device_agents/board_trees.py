@@ -1,6 +1,6 @@
 """Boards that are folders: a recorded tree with fake commands stands in for "/"; the real agent runs on it.
 
-A tree is tests/captures/NAME with the commands of its family, tests/captures/commands/FAMILY, laid over it.
+A tree is tests/captures/NAME with the stand-in commands of its family laid over it.
 The agent comes as the real archive over the real local transport, and finds the tree by EDGEBENCH_BOARD_ROOT.
 """
 
@@ -22,11 +22,9 @@ from harness.link.device_session import DeviceSession
 from harness.link.local import LocalChannel, LocalTransport
 from tests import interpreters
 from tests.device_agents.board import job, run
+from tests.device_agents.stand_in_commands import FAMILIES, lay_commands
 
 CAPTURES = Path(__file__).parents[1] / "captures"
-
-#: Families of boards with commands of their own; a tree belongs to the one its name begins with.
-_COMMANDS = CAPTURES / "commands"
 
 
 class Tree:
@@ -110,9 +108,9 @@ def stand_in(name: str, folder: Path) -> Tree:
     """A writable copy of tests/captures/NAME under `folder`, with the commands of its family."""
     tree = Tree(name, folder)
     shutil.copytree(CAPTURES / name, tree.root, symlinks=True, ignore=shutil.ignore_patterns("README.md"))
-    for family in sorted(_COMMANDS.iterdir()):
-        if family.is_dir() and name.startswith(family.name):
-            shutil.copytree(family, tree.root, symlinks=True, dirs_exist_ok=True)
+    for family in FAMILIES:
+        if name.startswith(family):
+            lay_commands(family, tree.root)
     for path in tree.root.rglob("*"):
         if not path.is_symlink():
             path.chmod(path.stat().st_mode | 0o600)  # /sys is full of files that root itself may only read

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import os
 import shutil
-import subprocess
 import tempfile
 from pathlib import Path
+
+from harness.lab import stand_in_cuda
+from harness.lab.stand_in_cuda import has_compiler as has_compiler
+from harness.lab.standins import SITE as SITE
 
 HERE = Path(__file__).parent
 CAPTURES = HERE.parent / "captures" / "tensorrt-api"
@@ -16,32 +18,14 @@ CAPTURES = HERE.parent / "captures" / "tensorrt-api"
 #: What is made or fetched once and kept between runs.
 KEPT = Path(tempfile.gettempdir()) / f"edgebench-standins-{os.getuid()}"
 
-#: On PYTHONPATH it makes `import tensorrt` find the stand-in.
-SITE = HERE / "site"
-
 #: The same for `pycuda` and `cuda.bindings`; they want STANDIN_LIBCUDART, the path of compiled_libcudart().
 CUDA_PACKAGES = HERE / "cuda_packages"
-
-
-def has_compiler() -> bool:
-    """Whether the CUDA stand-in can be made here."""
-    return shutil.which("cc") is not None
 
 
 @functools.cache
 def compiled_libcudart() -> Path:
     """The CUDA stand-in as a shared library; made once for each text of its source, kept between runs."""
-    source = HERE / "cuda" / "libcudart.c"
-    name = f"libcudart-{hashlib.sha256(source.read_bytes()).hexdigest()[:12]}.so"
-    made = KEPT / name
-    if not made.is_file():
-        made.parent.mkdir(exist_ok=True, mode=0o755)
-        with tempfile.TemporaryDirectory(dir=made.parent) as folder:
-            fresh = Path(folder) / name
-            options = ["-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-pthread"]
-            subprocess.run(["cc", *options, "-o", fresh, source], check=True)
-            fresh.rename(made)
-    return made
+    return stand_in_cuda.compiled_libcudart(KEPT)
 
 
 def place_libcudart(root: Path, version: str = "10.2") -> Path:

@@ -1,4 +1,4 @@
-"""Two small boards made for these tests, with the stand-in commands of tests/captures/commands.
+"""Two small boards made for these tests, with the stand-in commands of their families.
 
 A Raspberry Pi 4 with its one cpufreq policy, and a Jetson with two clusters and a GPU in a power mode that
 is not its best. Somebody has set some limits of the Jetson by hand: they have to come back as well.
@@ -6,10 +6,9 @@ is not its best. Somebody has set some limits of the Jetson by hand: they have t
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
-COMMANDS = Path(__file__).parents[2] / "captures" / "commands"
+from tests.device_agents.stand_in_commands import lay_commands
 
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 STATUS = "/var/lib/nvpmodel/status"
@@ -141,7 +140,7 @@ def _policy(
 
 def _made(folder: Path, files: dict[str, str], family: str) -> Path:
     root = folder / "board"
-    shutil.copytree(COMMANDS / family, root)
+    lay_commands(family, root)
     for path, content in files.items():
         target = root / path.lstrip("/")
         target.parent.mkdir(parents=True, exist_ok=True)

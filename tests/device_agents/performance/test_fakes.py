@@ -12,6 +12,7 @@ from device_agents.boards.commands import Commands, Finished
 from tests.device_agents.performance import boards
 from tests.device_agents.performance.boards import EMC, GPU, POLICIES, STATUS, STORE
 from tests.device_agents.performance.fake_root import fake_host
+from tests.device_agents.stand_in_commands import FAMILIES, lay_commands
 
 pytestmark = pytest.mark.processes
 
@@ -121,8 +122,10 @@ def test_a_governor_the_kernel_does_not_have_is_an_invalid_argument(jetson: Path
     assert boards.read(jetson, path) == "ondemand"
 
 
-def test_the_scripts_need_nothing_but_a_posix_shell() -> None:
-    for script in sorted(boards.COMMANDS.rglob("usr/*bin/*")):
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_scripts_need_nothing_but_a_posix_shell(family: str, tmp_path: Path) -> None:
+    lay_commands(family, tmp_path)
+    for script in sorted(tmp_path.rglob("usr/*bin/*")):
         if script.name in ("sudo", "tee", "rm", "nvpmodel", "jetson_clocks", "stand-in-sysfs"):
             assert subprocess.run(["sh", "-n", script], check=False).returncode == 0
             assert os.access(script, os.X_OK) == (script.name != "stand-in-sysfs")

@@ -150,7 +150,8 @@ class Shape:
 def read_capture(version):
     """A capture, from beside this package where it was copied to a board, else from the checkout's own."""
     here = Path(__file__).resolve().parent
-    for folder in (here / "_captures", here.parents[2] / "captures" / "tensorrt-api"):
+    checkouts = [above / "tests" / "captures" / "tensorrt-api" for above in here.parents]
+    for folder in [here / "_captures", *checkouts]:
         path = folder / (version + ".json")
         if path.is_file():
             return json.loads(path.read_text(encoding="utf-8"))

@@ -89,9 +89,7 @@ def _written():
 
 
 def _refuse(self, *_arguments, **_options):
-    raise NotImplementedError(
-        f"TensorRT has {type(self).__name__}; the stand-in in tests/standins does not do it"
-    )
+    raise NotImplementedError(f"TensorRT has {type(self).__name__}; the stand-in does not do it")
 
 
 _PARTS = (_logging, _network, _configuration, _building, _context, _inspection, _running)

@@ -115,9 +115,7 @@ def _counts(word):
 
 def _absent(owner, word, kind):
     def refuse(*_arguments, **_options):
-        raise NotImplementedError(
-            f"TensorRT has {owner}.{word}; the stand-in in tests/standins does not do it"
-        )
+        raise NotImplementedError(f"TensorRT has {owner}.{word}; the stand-in does not do it")
 
     if isinstance(kind, str) and "property" in kind:
         return property(refuse, refuse)
