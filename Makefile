@@ -8,6 +8,8 @@ BIN := $(VENV)/bin
 # Any Python from 3.11 on; PYTHON=... picks one.
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
+# End-to-end tests that run side by side; they mostly wait for each other's processes.
+E2E_PROCESSES ?= 2
 # setuptools warns of every editable install.
 PIP_INSTALL := PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
@@ -40,7 +42,7 @@ unit: $(VENV)/.installed-test  ## Unit tests, some 15 seconds
 e2e: $(VENV)/.installed-test  ## End-to-end tests: real sshd, real runtimes, real converters, real browser, other Pythons
 	@tests/agent_pythons.sh
 	@tests/toolchains.sh
-	$(BIN)/python -m pytest -m "processes or e2e or real_model"
+	$(BIN)/python -m pytest -m "processes or e2e or real_model" --numprocesses $(E2E_PROCESSES) --dist loadfile
 
 test-matrix:  ## Unit and end-to-end tests on every Python from 3.11 on that is here
 	@tests/matrix.sh

@@ -10,6 +10,7 @@ Needs no pytest, so that benchmarks use it too; `missing()` says why it cannot r
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import getpass
 import os
 import pwd
@@ -257,9 +258,10 @@ class Account:
             name = getpass.getuser()
             return cls(name, Path(pwd.getpwnam(name).pw_dir))
         name = f"{ACCOUNT}-{secrets.token_hex(3)}"
-        _output("useradd", "--create-home", "--shell", "/bin/bash", name)
         password = secrets.token_urlsafe(12)
-        subprocess.run(["chpasswd"], input=f"{name}:{password}\n", text=True, check=True)
+        with _accounts_locked():
+            _output("useradd", "--create-home", "--shell", "/bin/bash", name)
+            subprocess.run(["chpasswd"], input=f"{name}:{password}\n", text=True, check=True)
         return cls(name, Path(pwd.getpwnam(name).pw_dir), password, created=True)
 
     def release(self) -> None:
@@ -274,7 +276,16 @@ class Account:
                     os.kill(pid, signal.SIGKILL)
             time.sleep(0.02)
         # By force: an unreaped process counts as a user who is logged in.
-        subprocess.run(["userdel", "--force", "--remove", self.name], check=True, capture_output=True)
+        with _accounts_locked():
+            subprocess.run(["userdel", "--force", "--remove", self.name], check=True, capture_output=True)
+
+
+@contextlib.contextmanager
+def _accounts_locked() -> Iterator[None]:
+    """One at a time: these programs do not wait for each other, and tests run side by side."""
+    with (Path(tempfile.gettempdir()) / f"{ACCOUNT}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def generate_key(path: Path, key_type: str = "ed25519", passphrase: str = "") -> None:
