@@ -102,8 +102,7 @@ def run_case(
     if failed is not None:
         return CaseOutcome(failed, {}, known)
     with tempfile.TemporaryDirectory(prefix="edgebench-") as folder:
-        for file in recording.files():
-            session.fetch(request.job_id, file, Path(folder) / file.name)
+        session.fetch(request.job_id, recording.files(), Path(folder))
         record, samples = recording.measured(Path(folder))
     return CaseOutcome(record, samples, known)
 

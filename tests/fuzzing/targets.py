@@ -82,7 +82,7 @@ def heard_of_job(rng: random.Random, material: Material, folder: Path, pictures:
         if command[4] == "follow":
             return PlayedChannel([told[int(command[-1]) :]])
         if command[4] == "get":
-            return PlayedChannel([files.get(command[6], b"")[int(command[-1]) :]])
+            return PlayedChannel([b"".join(files.get(name, b"") for name in command[7:])[int(command[6]) :]])
         return PlayedChannel([submitted])
 
     case = rng.choice(CASES)

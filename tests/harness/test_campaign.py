@@ -97,8 +97,9 @@ class PlayedSession:
                 raise event
             yield event
 
-    def fetch(self, job_id: str, file: BlobRef, target: Path) -> None:
-        target.write_bytes((self.folder / file.name).read_bytes())
+    def fetch(self, job_id: str, files: Sequence[BlobRef], folder: Path) -> None:
+        for file in files:
+            (folder / file.name).write_bytes((self.folder / file.name).read_bytes())
 
     def cancel(self, job_id: str) -> None:
         self.cancelled.append(job_id)
