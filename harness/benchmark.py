@@ -1,4 +1,4 @@
-"""One case told from top to bottom: job, submission, events, results, record."""
+"""One case told from top to bottom: job, submission, events, results; then, without the board, its record."""
 
 from __future__ import annotations
 
@@ -49,12 +49,28 @@ class Interrupted(Exception):
 class CaseOutcome:
     """A finished case: its record and its raw nanoseconds by series and repetition.
 
-    `known` says that the board had the job already, from an earlier run that is being resumed.
+    `known` says that the board had the job already, from an earlier run that is being resumed; `unheard` that
+    the link failed, which says nothing about the job: it may be running.
     """
 
     record: Record
     samples: dict[str, list[NDArray[np.int64]]]
     known: bool = False
+    unheard: bool = False
+
+
+@dataclass(frozen=True)
+class MeasuredCase:
+    """A case whose job went well and whose result files are here: what is left to do needs no board."""
+
+    recording: Recording
+    files: tempfile.TemporaryDirectory[str]
+    known: bool
+
+    def outcome(self) -> CaseOutcome:
+        """The record with its samples; the files are gone then. Raises CaseError if they cannot be judged."""
+        with self.files as folder:
+            return CaseOutcome(*self.recording.measured(Path(folder)), self.known)
 
 
 @dataclass(frozen=True)
@@ -73,11 +89,11 @@ class CaseRequest:
 
 def run_case(
     session: DeviceSession, request: CaseRequest, observer: Observer, stopping: Callable[[], bool]
-) -> CaseOutcome:
-    """Measure one case on an open session.
+) -> MeasuredCase | CaseOutcome:
+    """Measure one case on an open session; a job that failed is an outcome already.
 
-    Raises DeviceError when the board or the link fails, CaseError when the outputs cannot be judged, and
-    Interrupted, the job being cancelled, once `stopping` says so.
+    Raises DeviceError when the board or the link fails, and Interrupted, the job being cancelled, once
+    `stopping` says so.
     """
     case = request.case
     job, sending = job_of(request), _sending(session.device, observer)
@@ -101,10 +117,12 @@ def run_case(
     failed = recording.failed()
     if failed is not None:
         return CaseOutcome(failed, {}, known)
-    with tempfile.TemporaryDirectory(prefix="edgebench-") as folder:
-        session.fetch(request.job_id, recording.files(), Path(folder))
-        record, samples = recording.measured(Path(folder))
-    return CaseOutcome(record, samples, known)
+    with contextlib.ExitStack() as unless_fetched:
+        files = tempfile.TemporaryDirectory(prefix="edgebench-")
+        unless_fetched.callback(files.cleanup)
+        session.fetch(request.job_id, recording.files(), Path(files.name))
+        unless_fetched.pop_all()
+    return MeasuredCase(recording, files, known)
 
 
 def _endless(session: DeviceSession, job_id: str) -> AgentError:
