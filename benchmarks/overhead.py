@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 
 from convert.workshop import Workshop
-from harness.benchmark import CaseRequest, run_case
+from harness.benchmark import CaseOutcome, CaseRequest, run_case
 from harness.link.device_session import DeviceSession
 from harness.link.local import LocalTransport
 from harness.models import find_models
@@ -100,10 +100,12 @@ def agent_medians(session: DeviceSession, case: Case, workload: Workload) -> tup
     """Medians of compute and latency of one job, nanoseconds."""
     job_id = f"overhead-{time.time_ns()}"
     observer: Observer = Silent()  # type: ignore[assignment]
-    outcome = run_case(
+    measured = run_case(
         session, CaseRequest(case, workload, MEASUREMENT, job_id, 600.0), observer, lambda: False
     )
-    samples = outcome.samples
+    if isinstance(measured, CaseOutcome):
+        raise SystemExit(f"{case.label}: {measured.record.failure}")
+    samples = measured.outcome().samples
     return float(np.median(samples["compute"][0])), float(np.median(samples["latency"][0]))
 
 

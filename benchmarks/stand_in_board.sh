@@ -12,7 +12,13 @@ tapes=${board%/*}/tapes
 
 if [ "$command" = get ]; then
     read -r _ precision < "$board/jobs/$5"
-    exec tail -c "+$(($7 + 1))" "$tapes/$precision/result/$6"
+    offset=$6
+    shift 6
+    cd "$tapes/$precision/result" || exit 1
+    [ "$offset" -eq 0 ] && exec cat "$@"
+    tail -c "+$((offset + 1))" "$1"
+    shift
+    exec cat /dev/null "$@"
 fi
 [ -n "${BASH_VERSION-}" ] || exec bash "$0" "$@"
 

@@ -221,7 +221,7 @@ def measured(session: DeviceSession, job: Job, blobs: dict[str, Blob], expected:
     found["fault"] = "it gave no outputs" if not saved else None
     for event in saved:
         target = folder / event.file.name
-        session.fetch(job.job_id, event.file, target)
+        session.fetch(job.job_id, [event.file], folder)
         with np.load(target) as archive:
             arrays = {name: archive[f"array_{i}"] for i, name in enumerate(expected)}
         agreements = compare_outputs(expected, arrays)
@@ -232,7 +232,7 @@ def measured(session: DeviceSession, job: Job, blobs: dict[str, Blob], expected:
 
 def _timings(session: DeviceSession, job: Job, taken: SamplesTaken, folder: Path) -> dict[str, Any]:
     target = folder / taken.file.name
-    session.fetch(job.job_id, taken.file, target)
+    session.fetch(job.job_id, [taken.file], folder)
     samples = array("q", target.read_bytes())
     latency = samples[taken.warmups : taken.warmups + taken.iterations]
     compute = samples[taken.warmups + taken.iterations :]

@@ -147,15 +147,17 @@ def _put(workspace: Workspace, arguments: List[str], out: BinaryIO) -> int:
 
 
 def _get(workspace: Workspace, arguments: List[str], out: BinaryIO) -> int:
-    """A result file's bytes from an offset on, as they are: the controller knows size and hash."""
-    job_id, name, offset = arguments[0], arguments[1], int(arguments[2])
-    path = os.path.join(workspace.job(job_id), "result", os.path.basename(name))
-    with open(path, "rb") as file:
-        file.seek(offset)
-        shown = time.monotonic()
-        for chunk in iter(lambda: file.read(_CHUNK_BYTES), b""):
-            out.write(chunk)
-            shown = _show_life_again(workspace, shown)
+    """Result files one after the other, the first from an offset on: who asks knows sizes and hashes."""
+    job_id, offset, names = arguments[0], int(arguments[1]), arguments[2:]
+    folder = os.path.join(workspace.job(job_id), "result")
+    shown = time.monotonic()
+    for name in names:
+        with open(os.path.join(folder, os.path.basename(name)), "rb") as file:
+            file.seek(offset)
+            for chunk in iter(lambda: file.read(_CHUNK_BYTES), b""):
+                out.write(chunk)
+                shown = _show_life_again(workspace, shown)
+        offset = 0
     return 0
 
 

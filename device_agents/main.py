@@ -5,7 +5,7 @@ Each command is one process, started by the controller over SSH, that answers in
     probe [RUNTIME,...]    what board this is and which runtimes really work
     examine                what a board's setup is judged by: Python, packages, rights, storage, clock, power
     put SHA256 BYTES       take a file (standard input), resuming where an earlier try stopped
-    get JOB NAME OFFSET    give a result file of a job
+    get JOB OFFSET NAME... give result files of a job
     submit                 take a job (one line on standard input) and run it detached
     follow JOB OFFSET      the job's journal from a byte offset, until the job ends
     cancel JOB             end a job

@@ -1,4 +1,4 @@
-"""One case told from top to bottom: job, submission, events, results, record."""
+"""One case told from top to bottom: job, submission, events, results; then, without the board, its record."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,12 +49,30 @@ class Interrupted(Exception):
 class CaseOutcome:
     """A finished case: its record and its raw nanoseconds by series and repetition.
 
-    `known` says that the board had the job already, from an earlier run that is being resumed.
+    `known` says that the board had the job already, from an earlier run that is being resumed; `unheard` that
+    the link failed, which says nothing about the job: it may be running.
     """
 
     record: Record
     samples: dict[str, list[NDArray[np.int64]]]
     known: bool = False
+    unheard: bool = False
+
+
+@dataclass(frozen=True)
+class MeasuredCase:
+    """A case whose job went well and whose result files are here: what is left to do needs no board."""
+
+    recording: Recording
+    folder: Path
+    #: Removes the folder.
+    held: contextlib.ExitStack
+    known: bool
+
+    def outcome(self) -> CaseOutcome:
+        """The record with its samples; the files are gone then. Raises CaseError if they cannot be judged."""
+        with self.held:
+            return CaseOutcome(*self.recording.measured(self.folder), self.known)
 
 
 @dataclass(frozen=True)
@@ -72,11 +91,11 @@ class CaseRequest:
 
 def run_case(
     session: DeviceSession, request: CaseRequest, observer: Observer, stopping: Callable[[], bool]
-) -> CaseOutcome:
-    """Measure one case on an open session.
+) -> MeasuredCase | CaseOutcome:
+    """Measure one case on an open session; a job that failed is an outcome already.
 
-    Raises DeviceError when the board or the link fails, CaseError when the outputs cannot be judged, and
-    Interrupted, the job being cancelled, once `stopping` says so.
+    Raises DeviceError when the board or the link fails, and Interrupted, the job being cancelled, once
+    `stopping` says so.
     """
     case = request.case
     job, sending = job_of(request), _sending(session.device, observer)
@@ -100,11 +119,10 @@ def run_case(
     failed = recording.failed()
     if failed is not None:
         return CaseOutcome(failed, {}, known)
-    with held_folder(scratch_folder(), "edgebench-results-") as folder:
-        for file in recording.files():
-            session.fetch(request.job_id, file, folder / file.name)
-        record, samples = recording.measured(folder)
-    return CaseOutcome(record, samples, known)
+    with contextlib.ExitStack() as held:
+        folder = held.enter_context(held_folder(scratch_folder(), "edgebench-results-"))
+        session.fetch(request.job_id, recording.files(), folder)
+        return MeasuredCase(recording, folder, held.pop_all(), known)
 
 
 def _endless(session: DeviceSession, job_id: str) -> AgentError:

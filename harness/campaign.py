@@ -2,7 +2,8 @@
 
 A board that is slow to answer, or never does, delays no other but `local`.
 
-Every record is saved the moment it is complete, failures too. A failed case never stops the others, and a
+Once a case's results are here the board gets the next, and the record is made beside that. Every record is
+saved the moment it is complete, failures too. A failed case never stops the others, and a
 board that cannot be reached fails its own cases only.
 """
 
@@ -11,13 +12,14 @@ from __future__ import annotations
 import functools
 import hashlib
 import threading
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from device_agents.protocol import ProbeReply, RuntimeStatus
-from harness.benchmark import CaseOutcome, CaseRequest, Interrupted, run_case
+from harness.benchmark import CaseOutcome, CaseRequest, Interrupted, MeasuredCase, run_case
 from harness.board_options import BoardOptions
 from harness.case_preparation import CasePreparation, ReadyCase
 from harness.errors import BenchError, CaseError, DeviceError, LinkError
@@ -40,6 +42,9 @@ MAX_RETRIES = 2
 
 #: How many jobs of a case an earlier, interrupted run may have left on its board.
 MAX_KNOWN_JOBS = 100
+
+#: Records that are made at once; each may take as much memory as its data set's outputs.
+RECORDS_AT_ONCE = 8
 
 #: Infrastructure failures that trying again does not mend.
 _LASTING = frozenset(
@@ -88,6 +93,16 @@ class _Board:
     profile: DeviceProfile | None
 
 
+@dataclass(frozen=True)
+class _Trial:
+    """A case that is to be measured, after `attempts` that failed; `number` is that of its job."""
+
+    item: PlannedCase
+    workload: Workload
+    number: int = 0
+    attempts: tuple[Attempt, ...] = ()
+
+
 class Campaign:
     """One run over its boards."""
 
@@ -107,6 +122,7 @@ class Campaign:
         self._open_session = open_session
         self._observer = observer
         self._stop = threading.Event()
+        self._recorders = threading.BoundedSemaphore(RECORDS_AT_ONCE)
 
     def run(self, planned: Sequence[PlannedCase], finished: frozenset[str]) -> bool:
         """Measure every case but those whose key is in `finished`; False if it was interrupted.
@@ -203,65 +219,91 @@ class Campaign:
     # --- on a board -------------------------------------------------------------------------------
 
     def _run_device(self, board: _Board, ready: Sequence[ReadyCase], begin: threading.Event | None) -> None:
+        """Measure the cases one after the other; the record of each is made while the next is measured."""
+        finishing: deque[Future[_Trial | None]] = deque()
         try:
             if begin is not None:
                 begin.wait()
-            for item, workload in ready:
-                if self._stop.is_set():
-                    return
-                outcome = self._with_retries(board, item, workload)
-                self._save(outcome.record, outcome.samples)
+            todo = deque(_Trial(item, workload) for item, workload in ready)
+            while todo and not self._stop.is_set():
+                trial = todo.popleft()
+                measured = self._measured(board, trial)
+                finishing.append(_started(functools.partial(self._finished, trial, measured)))
+                beside = 1 if _leaves_time(trial, measured, todo) else 0
+                again = [finishing.popleft().result() for _ in range(len(finishing) - beside)]
+                todo.extendleft(each for each in again if each is not None)
         except Interrupted:
             pass
         finally:
             board.session.close()
+            for future in finishing:
+                future.result()
 
-    def _with_retries(self, board: _Board, item: PlannedCase, workload: Workload) -> CaseOutcome:
-        """The first outcome that is no passing infrastructure failure; all attempts are kept."""
-        attempts: list[Attempt] = []
-        number = 0
-        while True:
-            job_id = self._job_id(item, number)
-            request = CaseRequest(
-                item.case,
-                workload,
-                self._settings.measurement,
-                job_id,
-                self._settings.lock_wait_s,
-                self._settings.options,
-                board.profile,
-            )
-            link_failed = False
+    def _measured(self, board: _Board, trial: _Trial) -> MeasuredCase | CaseOutcome:
+        """What came of the case on its board; a board that failed has given a failure."""
+        item, settings = trial.item, self._settings
+        request = CaseRequest(
+            item.case,
+            trial.workload,
+            settings.measurement,
+            self._job_id(trial),
+            settings.lock_wait_s,
+            settings.options,
+            board.profile,
+        )
+        try:
+            return run_case(board.session, request, self._observer, self._stop.is_set)
+        except BenchError as error:
+            return _failed(trial, error)
+
+    def _finished(self, trial: _Trial, measured: MeasuredCase | CaseOutcome) -> _Trial | None:
+        """Save the case's record, or say what to try instead."""
+        outcome = self._outcome(trial, measured)
+        failure, stopping = outcome.record.failure, self._stop.is_set()
+        infrastructure = failure is not None and failure.class_ == "infrastructure"
+        if infrastructure and outcome.known and trial.number < MAX_KNOWN_JOBS and not stopping:
+            # That is how it ended before; what the board says now is a job further on.
+            return replace(trial, number=trial.number + 1)
+        passing = infrastructure and failure is not None and failure.reason not in _LASTING
+        if failure is None or not passing or len(trial.attempts) >= MAX_RETRIES or stopping:
+            record = replace(outcome.record, attempts=trial.attempts, job_id=self._job_id(trial))
+            self._save(record, outcome.samples)
+            return None
+        self._observer.retrying(trial.item.case, failure.message)
+        attempts = (*trial.attempts, Attempt(failure, now()))
+        # A link says nothing about the job: it may be running, and is joined again by its id.
+        return replace(trial, number=trial.number + (not outcome.unheard), attempts=attempts)
+
+    def _outcome(self, trial: _Trial, measured: MeasuredCase | CaseOutcome) -> CaseOutcome:
+        if isinstance(measured, CaseOutcome):
+            return measured
+        with self._recorders:
             try:
-                outcome = run_case(board.session, request, self._observer, self._stop.is_set)
+                return measured.outcome()
             except BenchError as error:
-                link_failed = isinstance(error, LinkError)
-                failed = failure_record(item.case, _of_device(item.case.device, error), workload)
-                outcome = CaseOutcome(failed, {})
-            failure = outcome.record.failure
-            infrastructure = failure is not None and failure.class_ == "infrastructure"
-            if infrastructure and outcome.known and number < MAX_KNOWN_JOBS and not self._stop.is_set():
-                number += 1
-                continue  # that is how it ended before; what the board says now is a job further on
-            passing = infrastructure and failure is not None and failure.reason not in _LASTING
-            if failure is None or not passing or len(attempts) >= MAX_RETRIES or self._stop.is_set():
-                record = replace(outcome.record, attempts=tuple(attempts), job_id=job_id)
-                return CaseOutcome(record, outcome.samples)
-            attempts.append(Attempt(failure, now()))
-            # A link says nothing about the job: it may be running, and is joined again by its id.
-            number += not link_failed
-            self._observer.retrying(item.case, failure.message)
+                return _failed(trial, error)
 
-    def _job_id(self, item: PlannedCase, number: int) -> str:
+    def _job_id(self, trial: _Trial) -> str:
         """The same case of the same run is the same job on the board, so that resuming finds it again."""
-        digest = hashlib.sha256(case_key(item.case).encode()).hexdigest()[:12]
-        return f"{self._settings.run_id}-{digest}-{number}"
+        digest = hashlib.sha256(case_key(trial.item.case).encode()).hexdigest()[:12]
+        return f"{self._settings.run_id}-{digest}-{trial.number}"
 
     # --- records ----------------------------------------------------------------------------------
 
     def _save(self, record: Record, samples: Samples) -> None:
         self._store.save(self._settings.run_id, record, samples)
         self._observer.case_finished(record)
+
+
+def _leaves_time(trial: _Trial, measured: MeasuredCase | CaseOutcome, todo: Sequence[_Trial]) -> bool:
+    """Whether the record can be made beside the next case: not beside one that this machine measures."""
+    return isinstance(measured, MeasuredCase) and bool(todo) and trial.item.case.device != LOCAL
+
+
+def _failed(trial: _Trial, error: BenchError) -> CaseOutcome:
+    case = trial.item.case
+    record = failure_record(case, _of_device(case.device, error), trial.workload)
+    return CaseOutcome(record, {}, unheard=isinstance(error, LinkError))
 
 
 def _of_device(device: str, error: BenchError) -> CaseError:

@@ -67,7 +67,7 @@ def test_a_result_is_looked_for_in_its_jobs_folder_only(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("key")
     result = tmp_path / "root" / "jobs" / "job" / "result"
     result.mkdir(parents=True)
-    _, failed = answer(tmp_path / "root", "get", "job", "../../../../secret", "0")
+    _, failed = answer(tmp_path / "root", "get", "job", "0", "../../../../secret")
     assert failed.reason == "workspace_unusable"
     assert str(result / "secret") in failed.message
 

@@ -108,8 +108,8 @@ def test_cancelling_an_ended_job_changes_nothing(finished: Board) -> None:
 
 def test_results_hold_the_samples_they_were_announced_with(finished: Board, tmp_path: Path) -> None:
     taken = samples_of(finished)[1]
-    finished.session().fetch("job-1", taken.file, tmp_path / "samples")
-    values = np.frombuffer((tmp_path / "samples").read_bytes(), dtype="<i8")
+    finished.session().fetch("job-1", [taken.file], tmp_path)
+    values = np.frombuffer((tmp_path / taken.file.name).read_bytes(), dtype="<i8")
     assert len(values) == taken.warmups + 2 * taken.iterations
     latency, compute = np.split(values[taken.warmups :], 2)
     assert (latency >= compute).all()
@@ -119,9 +119,9 @@ def test_results_hold_the_samples_they_were_announced_with(finished: Board, tmp_
 def test_a_result_that_came_damaged_is_an_error_and_not_kept(finished: Board, tmp_path: Path) -> None:
     announced = samples_of(finished)[0].file._replace(sha256="0" * 64)
     with pytest.raises(AgentError, match="came damaged") as error:
-        finished.session().fetch("job-1", announced, tmp_path / "damaged")
+        finished.session().fetch("job-1", [announced], tmp_path)
     assert error.value.reason == "bad_result"
-    assert not (tmp_path / "damaged").exists()
+    assert list(tmp_path.iterdir()) == []
 
 
 def samples_of(finished: Board) -> list[SamplesTaken]:

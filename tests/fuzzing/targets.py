@@ -17,7 +17,7 @@ from rich.console import Console
 
 from device_agents import journal
 from device_agents.protocol import BlobRef, ProbeReply, ProtocolError, RuntimeStatus
-from harness.benchmark import CaseRequest, run_case
+from harness.benchmark import CaseOutcome, CaseRequest, run_case
 from harness.board_options import BoardOptions
 from harness.campaign import describe
 from harness.commands import console, device_check, progress_display, results_table
@@ -82,7 +82,7 @@ def heard_of_job(rng: random.Random, material: Material, folder: Path, pictures:
         if command[4] == "follow":
             return PlayedChannel([told[int(command[-1]) :]])
         if command[4] == "get":
-            return PlayedChannel([files.get(command[6], b"")[int(command[-1]) :]])
+            return PlayedChannel([b"".join(files.get(name, b"") for name in command[7:])[int(command[6]) :]])
         return PlayedChannel([submitted])
 
     case = rng.choice(CASES)
@@ -94,7 +94,8 @@ def heard_of_job(rng: random.Random, material: Material, folder: Path, pictures:
     samples: Any = {}
     try:
         with mock.patch("tempfile.tempdir", str(folder)):
-            outcome = run_case(session_with(answer), request, _Silent(), lambda: False)
+            measured = run_case(session_with(answer), request, _Silent(), lambda: False)
+            outcome = measured if isinstance(measured, CaseOutcome) else measured.outcome()
         record, samples = outcome.record, outcome.samples
     except CaseError as error:
         record = failure_record(case, error, request.workload)

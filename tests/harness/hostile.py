@@ -113,7 +113,7 @@ class PlayedBoard:
         elif verb == "follow":
             pieces = [b"".join(encode(event) for event in self.events())[int(command[-1]) :]]
         elif verb == "get":
-            pieces = [self.files.get(command[6], b"")[int(command[-1]) :]]
+            pieces = [b"".join(self.files.get(name, b"") for name in command[7:])[int(command[6]) :]]
         else:
             pieces = [encode(SubmitReply("accepted", "job", []))]
         return PlayedChannel(pieces)

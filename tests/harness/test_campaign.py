@@ -97,8 +97,9 @@ class PlayedSession:
                 raise event
             yield event
 
-    def fetch(self, job_id: str, file: BlobRef, target: Path) -> None:
-        target.write_bytes((self.folder / file.name).read_bytes())
+    def fetch(self, job_id: str, files: Sequence[BlobRef], folder: Path) -> None:
+        for file in files:
+            (folder / file.name).write_bytes((self.folder / file.name).read_bytes())
 
     def cancel(self, job_id: str) -> None:
         self.cancelled.append(job_id)
@@ -567,6 +568,108 @@ def test_an_error_nobody_expected_is_raised_once_the_other_boards_are_done(lab: 
     with pytest.raises(ZeroDivisionError):
         lab.run([planned("a"), planned("b")])
     assert [case.device for case in lab.records()] == ["b"]
+
+
+# --- records beside measuring ---------------------------------------------------------------------
+
+
+def two_cases(device: str = "pi") -> list[PlannedCase]:
+    return [planned(device, batch_size=size) for size in (1, 2)]
+
+
+def unreadable(lab: Lab) -> list[Event]:
+    """A job that went well and whose samples cannot be true: a time is negative."""
+    return [*beginning(), loaded(), ResultFiles(lab.folder).samples(1, [MS], [-MS], [MS]), *well()]
+
+
+def test_a_board_gets_its_next_job_before_the_last_ones_record_is_kept(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both, in_time, save = threading.Event(), [], lab.store.save
+
+    def saved(run_id: str, record: Record, samples: Any) -> None:
+        in_time.append(both.wait(10))
+        save(run_id, record, samples)
+
+    def second() -> Iterator[Event]:
+        both.set()
+        yield from lab.good()
+
+    monkeypatch.setattr(lab.store, "save", saved)
+    lab.board("pi", lab.good(), second)
+    assert lab.run(two_cases())
+    assert in_time == [True, True]
+    assert [record.status for record in lab.records().values()] == ["ok", "ok"]
+
+
+def test_on_this_machine_a_record_is_kept_before_the_next_job_begins(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would begin within the 50 ms that keeping the record takes."""
+    begun, too_early, save = threading.Event(), [], lab.store.save
+
+    def saved(run_id: str, record: Record, samples: Any) -> None:
+        too_early.append(begun.wait(0.05))
+        save(run_id, record, samples)
+
+    def second() -> Iterator[Event]:
+        begun.set()
+        yield from lab.good()
+
+    monkeypatch.setattr(lab.store, "save", saved)
+    lab.board("local", lab.good(), second)
+    assert lab.run(two_cases("local"))
+    assert too_early == [False, True]
+
+
+def test_a_case_whose_results_cannot_be_true_is_measured_again_after_the_next(lab: Lab) -> None:
+    session = lab.board("pi", unreadable(lab), lab.good())
+    assert lab.run(two_cases())
+    assert [(job.batch_size, job.job_id[-2:]) for job in session.submitted] == [
+        (1, "-0"),
+        (2, "-0"),
+        (1, "-1"),
+    ]
+    found = {case.batch_size: (record.status, reasons(record)) for case, record in lab.records().items()}
+    assert found == {1: ("ok", ["bad_result"]), 2: ("ok", [])}
+
+
+def test_an_error_nobody_expected_in_making_a_record_is_raised(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.records.recording.summarize", lambda _series: 1 // 0)
+    session = lab.board("pi")
+    with pytest.raises(ZeroDivisionError):
+        lab.run(two_cases())
+    assert session.closed
+
+
+@pytest.mark.usefixtures("interruptible")
+def test_ctrl_c_waits_for_a_record_that_is_being_made(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    stopping, measuring, save = threading.Event(), threading.Event(), lab.store.save
+
+    def saved(run_id: str, record: Record, samples: Any) -> None:
+        assert stopping.wait(10)
+        while not session.closed:
+            time.sleep(0.005)
+        time.sleep(0.05)
+        save(run_id, record, samples)
+
+    def second() -> Iterator[Event]:
+        yield from beginning()
+        measuring.set()
+        while True:
+            time.sleep(0.01)
+            yield beginning()[1]
+
+    monkeypatch.setattr(lab.store, "save", saved)
+    lab.notes.note = lambda text: stopping.set() if text.startswith("stopping") else None  # type: ignore[attr-defined]
+    session = lab.board("pi", lab.good(), second)
+    threading.Thread(target=ctrl_c, args=(measuring, stopping)).start()
+    complete = lab.run(two_cases())
+    assert not complete
+    assert [case.batch_size for case in lab.records()] == [1]
+    assert session.cancelled == [session.submitted[1].job_id]
 
 
 # --- what a board's runtime takes -----------------------------------------------------------------

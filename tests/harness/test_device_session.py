@@ -159,7 +159,7 @@ def test_a_file_that_is_asked_for_a_hundred_times_is_sent_once_a_time(tmp_path: 
 
 def test_a_result_that_this_computer_cannot_keep_names_the_folder(tmp_path: Path) -> None:
     with pytest.raises(AgentError, match="cannot be kept on this computer: No such file") as error:
-        played(lambda _command: PlayedChannel([CONTENT])).fetch("job-1", FILE, tmp_path / "gone" / "samples")
+        played(lambda _command: PlayedChannel([CONTENT])).fetch("job-1", [FILE], tmp_path / "gone")
     assert error.value.reason == "host_disk"
     assert str(tmp_path / "gone") in (error.value.remedy or "")
 
@@ -339,39 +339,68 @@ def test_every_channel_of_a_broken_link_is_closed(journal: bytes) -> None:
 
 
 CONTENT = bytes(range(200))
-FILE = BlobRef(hashlib.sha256(CONTENT).hexdigest(), len(CONTENT), "samples-0.i64")
 
 
-def cut_everywhere(content: bytes, step: int) -> Iterator[Callable[[list[str]], PlayedChannel]]:
-    for at in range(0, len(content), step):
-        tries = iter([at])
+def announced(name: str, content: bytes) -> BlobRef:
+    return BlobRef(hashlib.sha256(content).hexdigest(), len(content), name)
 
-        def answer(command: list[str], tries: Iterator[int] = tries) -> PlayedChannel:
-            rest = content[int(command[-1]) :]
-            cut = next(tries, None)
+
+FILE = announced("samples-0.i64", CONTENT)
+RESULTS = {"samples-0.i64": CONTENT, "empty.npz": b"", "check-0.npz": CONTENT[::-1][:50]}
+FILES = [announced(name, content) for name, content in RESULTS.items()]
+
+
+def sent(command: list[str]) -> bytes:
+    """What the agent answers to `get JOB OFFSET NAME...`."""
+    assert command[4:6] == ["get", "job-1"]
+    return b"".join(RESULTS[name] for name in command[7:])[int(command[6]) :]
+
+
+def test_all_results_of_a_job_come_in_one_command(tmp_path: Path) -> None:
+    commands: list[list[str]] = []
+
+    def answer(command: list[str]) -> PlayedChannel:
+        commands.append(command)
+        return PlayedChannel([sent(command)])
+
+    played(answer).fetch("job-1", FILES, tmp_path)
+    assert [command[4:] for command in commands] == [["get", "job-1", "0", *RESULTS]]
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == RESULTS
+
+
+def test_results_are_whole_wherever_the_link_breaks(tmp_path: Path) -> None:
+    total = len(b"".join(RESULTS.values()))
+    for at in [*range(0, total, 7), *range(198, 203), total]:
+        cuts = iter([at])
+
+        def answer(command: list[str], cuts: Iterator[int] = cuts) -> PlayedChannel:
+            rest, cut = sent(command), next(cuts, None)
             pieces: list[Piece] = [rest] if cut is None else [rest[:cut], LinkLost("gone")]
             return PlayedChannel([piece for piece in pieces if piece != b""])
 
-        yield answer
-
-
-def test_a_result_is_whole_wherever_the_link_breaks(tmp_path: Path) -> None:
-    for answer in cut_everywhere(CONTENT, 7):
-        played(answer).fetch("job-1", FILE, tmp_path / "samples")
-        assert (tmp_path / "samples").read_bytes() == CONTENT
+        folder = tmp_path / str(at)
+        folder.mkdir()
+        played(answer).fetch("job-1", FILES, folder)
+        assert {path.name: path.read_bytes() for path in folder.iterdir()} == RESULTS
 
 
 @pytest.mark.parametrize("came", [b"", CONTENT[:-1], CONTENT + b"!", b"!" + CONTENT[1:]])
 def test_a_result_that_is_not_what_was_announced_is_an_error(tmp_path: Path, came: bytes) -> None:
     session = played(lambda _command: PlayedChannel([came]))
     with pytest.raises(AgentError, match=r"samples-0\.i64 of job job-1 came damaged") as error:
-        session.fetch("job-1", FILE, tmp_path / "samples")
+        session.fetch("job-1", [FILE], tmp_path)
     assert error.value.reason == "bad_result"
-    assert not (tmp_path / "samples").exists()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_damaged_result_is_named_though_others_come_after_it(tmp_path: Path) -> None:
+    came = CONTENT + b"?" + RESULTS["check-0.npz"][1:]
+    with pytest.raises(AgentError, match=r"check-0\.npz of job job-1 came damaged"):
+        played(lambda _command: PlayedChannel([came])).fetch("job-1", FILES, tmp_path)
 
 
 def test_a_result_without_end_is_read_no_further_than_announced(tmp_path: Path) -> None:
     pieces = (b"x" * 100 for _ in range(1000))
     with pytest.raises(AgentError):
-        played(lambda _command: PlayedChannel(pieces)).fetch("job-1", FILE, tmp_path / "samples")
+        played(lambda _command: PlayedChannel(pieces)).fetch("job-1", [FILE], tmp_path)
     assert len(list(pieces)) > 990
