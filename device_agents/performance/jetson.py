@@ -208,7 +208,7 @@ class Clocks(Lever):
 
 
 def _is_empty(path: str) -> bool:
-    """By its size: sudo adds the agent's umask to its own, so that what root wrote is root alone may read."""
+    """By its size: sudo adds the agent's umask to its own, so only root may read what root wrote."""
     try:
         return os.stat(path).st_size == 0
     except OSError:
