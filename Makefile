@@ -51,6 +51,7 @@ benchmarks: $(VENV)/.installed-test  ## What the harness itself costs: prints ra
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/own_time.py
 	$(BIN)/python benchmarks/farm_scale.py
+	$(BIN)/python benchmarks/many_boards.py
 
 clean:  ## Remove what make made here
 	rm -rf $(VENV) .test-env build *.egg-info

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 import signal
@@ -600,6 +601,37 @@ def test_a_board_gets_its_next_job_before_the_last_ones_record_is_kept(
     assert lab.run(two_cases())
     assert in_time == [True, True]
     assert [record.status for record in lab.records().values()] == ["ok", "ok"]
+
+
+def test_each_case_of_many_boards_is_kept_once_though_one_of_them_dies(lab: Lab) -> None:
+    """All jobs end in the same moment, twice; the last board's link is lost for good in its second case."""
+    names = [f"pi-{number:02}" for number in range(12)]
+    rounds = [threading.Barrier(len(names), timeout=10) for _ in range(2)]
+    good = lab.good()
+
+    def ending(at: int) -> Iterator[Event]:
+        rounds[at].wait()
+        yield from good
+
+    def dying() -> Iterator[Event]:
+        rounds[1].wait()
+        raise LinkLost("gone")
+
+    for name in names:
+        second = dying if name == names[-1] else functools.partial(ending, 1)
+        more = [[LinkLost("gone")]] if name == names[-1] else []
+        lab.board(name, functools.partial(ending, 0), second, *more)
+    assert lab.run([item for name in names for item in two_cases(name)])
+    kept = lab.store.results(RUN_ID).records
+    assert sorted((record.case.device, record.case.batch_size) for record in kept) == [
+        (name, size) for name in names for size in (1, 2)
+    ]
+    lost = [record for record in kept if record.status != "ok"]
+    assert [(record.case.device, record.case.batch_size) for record in lost] == [(names[-1], 2)]
+    assert reasons(lost[0]) == ["link_lost"] * 3
+    jobs = {name: [job.job_id for job in lab.sessions[name].submitted] for name in names}
+    assert {len(set(ids)) for ids in jobs.values()} == {2}
+    assert [name for name, ids in jobs.items() if len(ids) != 2] == [names[-1]]
 
 
 def test_on_this_machine_a_record_is_kept_before_the_next_job_begins(
