@@ -18,9 +18,10 @@ from typing import Any, TypeVar
 
 from device_agents.protocol import ProbeReply, RuntimeStatus
 from harness.benchmark import CaseOutcome, CaseRequest, Interrupted, run_case
+from harness.board_lease import BoardLease, Stopped, holder_words, kept
 from harness.board_options import BoardOptions
 from harness.case_preparation import CasePreparation, ReadyCase
-from harness.errors import BenchError, CaseError, DeviceError, LinkError
+from harness.errors import BenchError, CaseError, DeviceError, LeaseLost, LinkError
 from harness.farm.inventory import LOCAL
 from harness.link.device_session import DeviceSession
 from harness.open_files import allow_open_files
@@ -36,6 +37,9 @@ from reports.record import Attempt, Record
 
 #: An infrastructure failure is tried again this often; more would hide a board that is broken.
 MAX_RETRIES = 2
+
+#: A case may find so often that its board went to another run just before it.
+MAX_LEASES_LOST = 10
 
 #: How many jobs of a case an earlier, interrupted run may have left on its board.
 MAX_KNOWN_JOBS = 100
@@ -76,6 +80,8 @@ class CampaignSettings:
     options: BoardOptions = field(default_factory=BoardOptions)
     #: The kind each board is said to be, by the board's name.
     profiles: Mapping[str, DeviceProfile] = field(default_factory=dict)
+    #: Boards whose lease this run has already, because it chose them for being free.
+    claimed: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -83,8 +89,14 @@ class _Board:
     """A board that answers, and what it said."""
 
     session: DeviceSession
+    lease: BoardLease
     runtimes: Mapping[str, RuntimeStatus]
     profile: DeviceProfile | None
+
+    def let_go(self) -> None:
+        """For others to use."""
+        self.lease.release()
+        self.session.close()
 
 
 class Campaign:
@@ -106,6 +118,8 @@ class Campaign:
         self._open_session = open_session
         self._observer = observer
         self._stop = threading.Event()
+        #: Called when a board is about to be measured: from then on its jobs keep its lease.
+        self._end_keeping: Callable[[str], None] = lambda _device: None
 
     def run(self, planned: Sequence[PlannedCase], finished: frozenset[str]) -> bool:
         """Measure every case but those whose key is in `finished`; False if it was interrupted.
@@ -122,8 +136,10 @@ class Campaign:
         if too_few is not None:
             self._observer.note(too_few)
         running: list[Future[Any]] = []
+        claimed = {device: functools.partial(self._open_session, device) for device in self._settings.claimed}
         try:
-            self._run_boards(todo, running)
+            with kept(claimed) as self._end_keeping:
+                self._run_boards(todo, running)
         except KeyboardInterrupt:
             return False
         for future in running:
@@ -188,14 +204,22 @@ class Campaign:
         profile = profile_of(self._settings.profiles.get(device), probe.facts)
         for sentence in differences(self._settings.profiles.get(device), probe.facts, probe.runtimes):
             self._observer.note(f"{device}: {sentence}")
-        return _Board(session, {status.name: status for status in probe.runtimes}, profile)
+        lease = BoardLease(
+            session,
+            holder_words(f"run {self._settings.run_id}"),
+            self._settings.lock_wait_s,
+            functools.partial(self._observer.waiting, device),
+            self._stop.is_set,
+            held=device in self._settings.claimed,
+        )
+        return _Board(session, lease, {status.name: status for status in probe.runtimes}, profile)
 
     def _prepared(self, cases: Sequence[PlannedCase], board: _Board) -> list[ReadyCase]:
-        """What the board is given for its cases; if that cannot be known, its session is closed."""
+        """What the board is given for its cases; if that cannot be known, it is let go."""
         try:
             return self._cases.of_board(cases, board.runtimes, self._stop.is_set)
         except BaseException:
-            board.session.close()
+            board.let_go()
             raise
 
     # --- on a board -------------------------------------------------------------------------------
@@ -204,15 +228,16 @@ class Campaign:
         try:
             if begin is not None:
                 begin.wait()
+            self._end_keeping(board.session.device)
             for item, workload in ready:
                 if self._stop.is_set():
                     return
                 outcome = self._with_retries(board, item, workload)
                 self._save(outcome.record, outcome.samples)
-        except Interrupted:
+        except (Interrupted, Stopped):
             pass
         finally:
-            board.session.close()
+            board.let_go()
 
     def _with_retries(self, board: _Board, item: PlannedCase, workload: Workload) -> CaseOutcome:
         """The first outcome that is no passing infrastructure failure; all attempts are kept."""
@@ -231,7 +256,7 @@ class Campaign:
             )
             link_failed = False
             try:
-                outcome = run_case(board.session, request, self._observer, self._stop.is_set)
+                outcome = self._measured(board, request)
             except BenchError as error:
                 link_failed = isinstance(error, LinkError)
                 failed = failure_record(item.case, _of_device(item.case.device, error), workload)
@@ -249,6 +274,17 @@ class Campaign:
             # A link says nothing about the job: it may be running, and is joined again by its id.
             number += not link_failed
             self._observer.retrying(item.case, failure.message)
+
+    def _measured(self, board: _Board, request: CaseRequest) -> CaseOutcome:
+        """The case, once the run has the board; if another run got it meanwhile, it is waited for again."""
+        for _ in range(MAX_LEASES_LOST):
+            board.lease.take()
+            try:
+                return run_case(board.session, request, self._observer, self._stop.is_set)
+            except LeaseLost:
+                board.lease.lost()
+        board.lease.take()
+        return run_case(board.session, request, self._observer, self._stop.is_set)
 
     def _job_id(self, item: PlannedCase, number: int) -> str:
         """The same case of the same run is the same job on the board, so that resuming finds it again."""
@@ -294,7 +330,7 @@ def _await(running: Sequence[Future[Any]]) -> None:
 def _let_go(answered: Future[_Board | None]) -> None:
     board = None if answered.exception() else answered.result()
     if board is not None:
-        board.session.close()
+        board.let_go()
 
 
 def describe(probe: ProbeReply) -> str:
