@@ -109,7 +109,7 @@ def run_case(
         if time.monotonic() > give_up:
             raise _endless(session, request.job_id)
         if isinstance(event, JobWaiting):
-            observer.waiting(case, event.holder)
+            observer.waiting(case.device, f"job {event.holder}", event.since)
         if isinstance(event, RepetitionEnded):
             done += 1
             observer.repetition_ended(case, done, request.measurement.repetitions)

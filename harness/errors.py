@@ -18,7 +18,8 @@
         │   ├── HostKeyUnknown  no key is pinned
         │   ├── AgentError      the agent could not start or answered nonsense
         │   ├── BoardFull       no space for what has to be sent
-        │   └── BoardBusy       another job holds the board
+        │   └── BoardBusy       another run has the board
+        │       └── LeaseLost   it got it while this one showed no sign of life
         ├── RuntimeUnavailable  the runtime is not on the board (class runtime)
         └── PrecisionUnsupported the board has no such precision (class runtime); recorded as `unsupported`
 
@@ -168,6 +169,10 @@ class BoardFull(DeviceError):
 
 
 class BoardBusy(DeviceError):
-    """Another job holds the board."""
+    """Another run has the board."""
 
     reason = "board_busy"
+
+
+class LeaseLost(BoardBusy):
+    """The run no longer has the board that it had; it may wait for it again."""

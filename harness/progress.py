@@ -25,8 +25,8 @@ class Observer(Protocol):
     def case_started(self, case: Case) -> None:
         """The case was handed to its board."""
 
-    def waiting(self, case: Case, holder: str) -> None:
-        """Another job holds the board."""
+    def waiting(self, device: str, holder: str, since: float) -> None:
+        """Somebody else has the board, since then (unix seconds); told every few seconds."""
 
     def repetition_ended(self, case: Case, done: int, total: int) -> None:
         """A fresh process has finished its part."""

@@ -39,6 +39,7 @@ def _add_inspect(app: typer.Typer) -> None:
 def _add_device(app: typer.Typer) -> None:
     from harness.commands.device import device_app
     from harness.commands.device_check import check, clean
+    from harness.commands.device_release import release
     from harness.commands.device_setup import setup
 
     whole = typer.Typer(no_args_is_help=True, help=device_app.info.help)
@@ -46,6 +47,7 @@ def _add_device(app: typer.Typer) -> None:
     whole.command()(check)
     whole.command()(setup)
     whole.command()(clean)
+    whole.command()(release)
     app.add_typer(whole, name="device")
 
 

@@ -67,6 +67,8 @@ def check(
 def clean(name: NameArgument, inventory: InventoryOption = None) -> None:
     """Remove from a board every file of edgebench that no running job needs.
 
+    Refused while a run has the board, which still needs what it has there.
+
     Example: bench device clean nano-01
     """
     (entry,) = load_boards([name], inventory).values()
@@ -103,7 +105,7 @@ def _show(name: str, probe: ProbeReply) -> None:
         console.out.print(f"  {_safe(status.name):12} {mark}  {_safe(words)}")
     if probe.busy_with:
         since = f" since {moment(probe.busy_since)}" if probe.busy_since is not None else ""
-        console.out.print(f"  busy with job {_safe(probe.busy_with)}{since}")
+        console.out.print(f"  {'held by':10} {_safe(probe.busy_with)}{since}")
 
 
 def _patient(entry: DeviceEntry, probe: ProbeReply, examined: Examination, clock_ahead_s: float) -> Patient:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import secrets
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +12,8 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from device_agents.protocol import Examination
+from device_agents.protocol import Examination, ProbeReply
+from harness.board_lease import BoardLease, holder_words, kept
 from harness.commands import console
 from harness.commands.option_values import words
 from harness.errors import BoardBusy, UsageError
@@ -60,16 +63,17 @@ def setup(
             "local runs in the Python that runs bench, which is yours to set up",
             f"{sys.executable} -m pip install onnxruntime ai-edge-litert",
         )
-    session = open_session(entry)
+    lease = f"setup-{secrets.token_hex(8)}"
+    session = open_session(entry, lease)
     try:
-        busy_with = session.open(["null"]).busy_with
+        probe = session.open(["null"])
         examined = session.examine()
         if sudoers:
             _print_sudoers(examined, entry.name)
             return
         plan = plan_setup(examined, wanted, wheels, entry.name)
         _show_plan(plan, entry)
-        outcome = None if dry_run else _carry_out(plan, entry, session, busy_with, yes)
+        outcome = None if dry_run else _carry_out(plan, entry, session, lease, probe, yes)
     finally:
         session.close()
     if outcome is not None:
@@ -77,14 +81,22 @@ def setup(
 
 
 def _carry_out(
-    plan: SetupPlan, entry: DeviceEntry, session: DeviceSession, busy_with: str | None, yes: bool
+    plan: SetupPlan, entry: DeviceEntry, session: DeviceSession, lease: str, probe: ProbeReply, yes: bool
 ) -> SetupOutcome:
+    """Nobody measures while packages are unpacked: the setup has the board, or is refused at once."""
     _check_inventory(entry)
-    if busy_with:
-        raise BoardBusy(f"{entry.name}: job {busy_with} is being measured", "wait until it has ended")
+    if probe.busy_with:  # which is not asked for a confirmation first
+        raise BoardBusy(f"{entry.name}: held by {plain(probe.busy_with, 200)}", "wait until that has ended")
     _confirm(entry.name, yes)
     home = host_cache() / "wheels"
-    return set_up(plan, session, lambda python: _session_with(entry, python), home, console.note)
+    board = BoardLease(session, holder_words("bench device setup"), wait_s=0.0)
+    board.take()
+    try:
+        with kept({entry.name: lambda: open_session(entry, lease)}):
+            proving = functools.partial(_session_with, entry, lease)
+            return set_up(plan, session, proving, home, console.note)
+    finally:
+        board.release()
 
 
 def _runtimes(option: str | None) -> tuple[str, ...] | None:
@@ -97,8 +109,8 @@ def _runtimes(option: str | None) -> tuple[str, ...] | None:
     return found
 
 
-def _session_with(entry: DeviceEntry, python: str) -> DeviceSession:
-    return open_session(replace(entry, python=python))
+def _session_with(entry: DeviceEntry, lease: str, python: str) -> DeviceSession:
+    return open_session(replace(entry, python=python), lease)
 
 
 def _check_inventory(entry: DeviceEntry) -> None:

@@ -16,7 +16,7 @@ from harness.commands.paced import Paced
 from reports.plain_text import plain
 from reports.record import Case, Record
 from reports.rows import milliseconds
-from reports.units import percent
+from reports.units import moment, percent
 
 _BAR_WIDTH = 12
 #: `12/34 0:01:23` and the gaps.
@@ -34,6 +34,8 @@ class ProgressDisplay:
         self._lock = threading.Lock()
         self._finished = 0
         self._remedies: set[str] = set()
+        #: Who was last said to have a board that is waited for.
+        self._waited_for: dict[str, str] = {}
         self._total = total
         self._progress = Progress(
             TextColumn("{task.description}"),
@@ -82,9 +84,12 @@ class ProgressDisplay:
         """A board got its case."""
         self._doing(f"measuring {case.label}")
 
-    def waiting(self, case: Case, holder: str) -> None:
-        """A busy board."""
-        self._print(f"{_safe(case.device)} is busy with job {_safe(holder)}; waiting")
+    def waiting(self, device: str, holder: str, since: float) -> None:
+        """A busy board; said once for each who has it."""
+        if self._waited_for.get(device) != holder:
+            self._waited_for[device] = holder
+            self._print(f"{_safe(device)}: held by {_safe(holder)} since {moment(since)}; waiting")
+        self._doing(f"waiting for {device}, held by {holder}")
 
     def repetition_ended(self, case: Case, done: int, total: int) -> None:
         """One process of several is through."""

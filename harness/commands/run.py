@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import secrets
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -14,6 +15,7 @@ from typing import cast
 import typer
 
 from convert.conversion import Io
+from harness.board_lease import claim, holder_words
 from harness.campaign import Campaign, CampaignSettings
 from harness.commands import console
 from harness.commands.board_settings import PANEL, board_options
@@ -21,8 +23,10 @@ from harness.commands.option_values import numbers, shapes, words
 from harness.commands.progress_display import ProgressDisplay
 from harness.commands.results_table import show_results
 from harness.errors import ConfigurationError, UsageError
-from harness.farm.boards import load_boards, open_session
+from harness.farm.boards import open_session, possible_boards
+from harness.farm.free_board import free_board
 from harness.farm.inventory import DeviceEntry
+from harness.link.device_session import DeviceSession
 from harness.models import BenchModel, find_models
 from harness.outputs import Ended, check_folder, write_outputs
 from harness.places import workshop
@@ -41,6 +45,9 @@ EXIT_CASE_FAILED = 3
 EXIT_INTERRUPTED = 130
 
 DEMO_MODEL = "digits"
+
+#: Of boards of the same kinds so many choices are looked at for a run that can be resumed.
+MAX_COMBINATIONS = 1000
 
 EPILOG = (
     "Example: bench run --device jetson-nano --model model.onnx --precision fp32,int8 --calibration photos/ "
@@ -207,18 +214,24 @@ def run(
         find_models(model or list(plan_file.models) or [DEMO_MODEL]), dataset, calibration, metric
     )
     models = preparation.with_shapes(models, shapes(shape))
-    boards = load_boards(device or list(plan_file.devices), inventory)
-    planned = cases(list(boards), models, selection)
-    if not planned:
+    possible = possible_boards(device or list(plan_file.devices), inventory)
+    if not cases([boards[0].name for boards in possible], models, selection):
         raise UsageError(
             "nothing to measure: the plan combines to no case", "give at least one of everything"
         )
     if out is not None:
         check_folder(out)
     opened = Store.open(store)
-    this_run, finished = _begin(opened, digest(planned, profile, options), resume)
+
+    def identity(names: Sequence[str]) -> str:
+        return digest(cases(names, models, selection), profile, options)
+
+    new_id = _new_id()
+    boards, claimed = _choose(possible, opened if resume else None, identity, new_id)
+    planned = cases(list(boards), models, selection)
+    this_run, finished = _begin(opened, digest(planned, profile, options), resume, new_id)
     kinds = {name: device_profile(entry.profile) for name, entry in boards.items()}
-    settings = CampaignSettings(this_run.id, profile, wait, options, kinds)
+    settings = CampaignSettings(this_run.id, profile, wait, options, kinds, claimed)
     complete = _measure(settings, opened, preparation, boards, planned, finished)
     ended = Ended(now(), interrupted=not complete)
     try:
@@ -250,7 +263,9 @@ def _measure(
 ) -> bool:
     """Run the campaign with its progress shown; False if it was interrupted."""
     with ProgressDisplay(len(planned) - len(finished)) as display:
-        campaign = Campaign(settings, store, preparation, lambda name: open_session(boards[name]), display)
+        campaign = Campaign(
+            settings, store, preparation, lambda name: open_session(boards[name], settings.run_id), display
+        )
         try:
             return campaign.run(planned, finished)
         except UsageError:
@@ -261,7 +276,42 @@ def _measure(
             raise
 
 
-def _begin(store: Store, plan_digest: str, resume: bool) -> tuple[Run, frozenset[str]]:
+def _choose(
+    possible: Sequence[tuple[DeviceEntry, ...]],
+    store: Store | None,
+    identity: Callable[[Sequence[str]], str],
+    run_id: str,
+) -> tuple[dict[str, DeviceEntry], frozenset[str]]:
+    """The boards of the run by name, and which of them are claimed for it already.
+
+    Where a profile leaves the choice, an unfinished run in `store` that can be resumed has made it; else the
+    first free board is taken, and claimed before another controller takes it too.
+    """
+    if store is not None and any(len(boards) > 1 for boards in possible):
+        for combination in itertools.islice(itertools.product(*possible), MAX_COMBINATIONS):
+            boards = {entry.name: entry for entry in combination}
+            if store.unfinished(identity(list(boards))) is not None:
+                return boards, frozenset()
+    claimed: set[str] = set()
+
+    def claim_it(session: DeviceSession) -> bool:
+        if not claim(session, holder_words(f"run {run_id}")):
+            return False
+        claimed.add(session.device)
+        return True
+
+    chosen = [free_board(boards, lambda entry: open_session(entry, run_id), claim_it) for boards in possible]
+    return {entry.name: entry for entry in chosen}, frozenset(claimed)
+
+
+def _new_id() -> str:
+    """They sort as runs began, also within a second; the last word keeps controllers of one board apart."""
+    seconds, fraction = divmod(time.time(), 1)
+    moment = time.strftime("%Y%m%d-%H%M%S", time.gmtime(seconds)) + f"-{int(fraction * 65536):04x}"
+    return moment + secrets.token_hex(2)
+
+
+def _begin(store: Store, plan_digest: str, resume: bool, new_id: str) -> tuple[Run, frozenset[str]]:
     """The run, new or resumed, and the keys of its finished cases."""
     if resume:
         earlier = store.unfinished(plan_digest)
@@ -273,11 +323,7 @@ def _begin(store: Store, plan_digest: str, resume: bool) -> tuple[Run, frozenset
             console.err.print(f"resuming run {earlier.id}: {words} finished already")
             return earlier, frozenset(case_key(record.case) for record in kept)
         console.err.print("nothing to resume: there is no interrupted run of these cases; starting a new one")
-    # Ids sort as runs began, also within a second; the last word keeps controllers apart that share a board.
-    seconds, fraction = divmod(time.time(), 1)
-    moment = time.strftime("%Y%m%d-%H%M%S", time.gmtime(seconds)) + f"-{int(fraction * 65536):04x}"
-    run_id = moment + secrets.token_hex(2)
-    new = Run(run_id, now(), harness_version(), ("bench", *sys.argv[1:]))
+    new = Run(new_id, now(), harness_version(), ("bench", *sys.argv[1:]))
     store.begin(new, plan_digest)
     return new, frozenset()
 

@@ -16,18 +16,23 @@ from harness.link.device_session import DeviceSession
 
 def load_boards(selectors: Sequence[str], inventory: Path | None) -> dict[str, DeviceEntry]:
     """The boards of the command line by their names, in order; raises UsageError for an unknown one."""
+    chosen = [free_board(boards, open_session) for boards in possible_boards(selectors, inventory)]
+    return {entry.name: entry for entry in chosen}
+
+
+def possible_boards(selectors: Sequence[str], inventory: Path | None) -> list[tuple[DeviceEntry, ...]]:
+    """For each word of the command line the boards that it may mean; raises UsageError for an unknown one."""
     known = load_inventory(inventory)
-    boards: dict[str, DeviceEntry] = {}
-    for selector in selectors:
-        entry = free_board(candidates(selector, known), open_session)
-        boards[entry.name] = entry
-    return boards
+    return [candidates(selector, known) for selector in selectors]
 
 
-def open_session(entry: DeviceEntry) -> DeviceSession:
-    """A session with a board; `local` runs the Python that runs us, where the runtimes are installed."""
+def open_session(entry: DeviceEntry, lease: str | None = None) -> DeviceSession:
+    """A session with a board; `local` runs the Python that runs us, where the runtimes are installed.
+
+    `lease` names the run that the session is part of (harness/board_lease.py).
+    """
     python, workspace = entry.python, entry.workspace
     if entry.is_local:
         python = sys.executable
         workspace = os.environ.get("EDGEBENCH_CACHE_DIR") or workspace
-    return DeviceSession(open_transport(entry), python=python, workspace=workspace)
+    return DeviceSession(open_transport(entry), python=python, workspace=workspace, lease=lease)

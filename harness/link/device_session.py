@@ -15,6 +15,7 @@ from device_agents.protocol import (
     Examination,
     Job,
     JobEnded,
+    LeaseReply,
     ProbeReply,
     SubmitReply,
     encode,
@@ -23,6 +24,7 @@ from harness.errors import AgentError, LinkError, LinkLost
 from harness.link.agent_archive import agent_archive
 from harness.link.arriving_files import ArrivingFiles
 from harness.link.deployment import Blob, OnProgress, deploy_agent, send_blob
+from harness.link.leasing import lease_replies
 from harness.link.patience import Patience, Persistence
 from harness.link.transport import Completed, Transport, run_command
 from harness.link.wire import LineReader, message_of, message_of_kind, protocol_mismatch
@@ -60,14 +62,18 @@ class DeviceSession:
         *,
         python: str,
         workspace: str,
+        lease: str | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._patience = Patience(transport, sleep)
         self._transport: Transport = self._patience.transport
         self._python = python
         self._workspace = workspace
+        self._lease = lease
         agent = f"{workspace.rstrip('/')}/agents/{agent_archive().file_name}"
         self._agent = [python, agent, "--workspace", workspace]
+        if lease is not None:  # whose signs of life all commands of this session are
+            self._agent += ["--lease", lease]
 
     @property
     def device(self) -> str:
@@ -210,6 +216,30 @@ class DeviceSession:
     def cancel(self, job_id: str) -> None:
         """End a job; one that has ended stays as it is."""
         self._ask("cancel", job_id)
+
+    def take_lease(self, words: str, wait_s: float) -> Iterator[LeaseReply | None]:
+        """Ask for the board under this session's lease: what it says until it has granted or refused.
+
+        None comes every half second meanwhile. `words` say whose lease it is. A session that names no lease
+        needs none: its jobs wait for the board one by one.
+        """
+        if self._lease is None:
+            return iter([LeaseReply("granted")])
+        return lease_replies(self._transport, [*self._agent, "lease", words], wait_s, self._patience.wait)
+
+    def renew_lease(self) -> None:
+        """Show that the lease is still wanted."""
+        message_of_kind(self.device, LeaseReply, self._ask("renew"))
+
+    def release_lease(self) -> None:
+        """Give the board back."""
+        if self._lease is None:
+            return
+        message_of_kind(self.device, LeaseReply, self._ask("release"))
+
+    def evict(self) -> LeaseReply:
+        """End whoever's lease it is: `released`, `free`, or `running` where a job has to end first."""
+        return message_of_kind(self.device, LeaseReply, self._ask("evict"))
 
     def clean(self) -> int:
         """Remove what no running job needs from the board; returns the bytes freed."""

@@ -13,7 +13,7 @@ from device_agents.protocol import (
     ProtocolError,
     decode,
 )
-from harness.errors import AgentError, BoardBusy, BoardFull, DeviceError, LinkTimeout, reason_word
+from harness.errors import AgentError, BoardBusy, BoardFull, DeviceError, LeaseLost, LinkTimeout, reason_word
 from harness.link.transport import OUTPUT_REMEDY, Channel
 
 T = TypeVar("T")
@@ -121,7 +121,10 @@ def command_error(device: str, failed: CommandFailed) -> DeviceError:
     if failed.reason == "disk_full":
         return BoardFull(message, f"free some space on the board, or run `bench device clean {device}`")
     if failed.reason == "board_busy":
-        return BoardBusy(message, "wait for the other job, or give --wait a longer time")
+        remedy = f"wait until that has ended; if that run is no more: bench device release {device}"
+        return BoardBusy(message, remedy)
+    if failed.reason == "lease_lost":
+        return LeaseLost(message, "run again with --resume")
     if failed.reason == "protocol_mismatch":
         remedy = "update edgebench on this computer, or remove the agent's folder `agents` on the board"
         return AgentError(message, remedy, failed.reason)

@@ -53,7 +53,7 @@ _REMEDIES = {
     "illegal_instruction": "install a version of the runtime that was built for this processor",
     "runtime_unavailable": "install the runtime in the Python the inventory names for this board",
     "deadline": "use a shorter measurement (--measurement quick), or look why the board hangs",
-    "board_busy": "wait for the other job to end, or cancel it",
+    "board_busy": "wait for the other job to end, or end it: bench device release NAME --force",
     "supervisor_died": "run again with --resume; see whether the board restarted (power supply, watchdog)",
     "disk_full": "free space on the board, or run `bench device clean`",
 }

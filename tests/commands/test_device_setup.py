@@ -116,7 +116,9 @@ def setup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Setup:
 
     def run(tree: Tree | None, *options: str, python: str = sys.executable) -> Result:
         if tree is not None:
-            monkeypatch.setattr(device_setup, "open_session", lambda _entry: tree.session(python))
+            monkeypatch.setattr(
+                device_setup, "open_session", lambda _entry, lease: tree.session(python, lease)
+            )
         done = CliRunner().invoke(app, [*options, "--inventory", str(inventory)])
         if isinstance(done.exception, BenchError):
             raise done.exception
@@ -158,7 +160,7 @@ def test_a_board_that_measures_is_not_disturbed(setup: Setup, tmp_path: Path) ->
     tree.workspace.create()
     lock = tree.workspace.try_board("job-7")
     assert lock is not None
-    with lock, pytest.raises(BoardBusy, match="board: job job-7 is being measured"):
+    with lock, pytest.raises(BoardBusy, match="board: held by job job-7"):
         setup(tree, "board", "--yes")
 
 

@@ -71,10 +71,12 @@ class Tree:
         else:
             path.unlink()
 
-    def session(self, python: str = sys.executable, **environment: str) -> DeviceSession:
+    def session(
+        self, python: str = sys.executable, lease: str | None = None, **environment: str
+    ) -> DeviceSession:
         """A conversation with the real agent on this board; its processes find `environment` besides."""
         transport = _InTree({ROOT_VARIABLE: str(self.root), **environment})
-        return DeviceSession(transport, python=python, workspace=self.workspace.root)
+        return DeviceSession(transport, python=python, workspace=self.workspace.root, lease=lease)
 
     def probe(
         self, python: str = sys.executable, runtimes: Sequence[str] = ("null",), **environment: str

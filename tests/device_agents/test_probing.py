@@ -131,7 +131,7 @@ def test_a_probe_tells_who_has_the_board(workspace: Workspace) -> None:
     assert holder is not None
     with holder:
         reply = probing.probe(workspace, ["null"])
-    assert reply.busy_with == "job-7"
+    assert reply.busy_with == "job job-7"
     assert reply.busy_since == pytest.approx(time.time(), abs=30)
     assert reply.workspace == workspace.root
     assert reply.free_bytes is not None

@@ -23,12 +23,14 @@ from device_agents.protocol import (
     Job,
     JobEnded,
     JobWaiting,
+    LeaseReply,
     ProbeReply,
     RepetitionEnded,
     RuntimeStatus,
 )
+from harness.board_cases import MAX_RETRIES
 from harness.board_options import BoardOptions
-from harness.campaign import MAX_RETRIES, Campaign, CampaignSettings
+from harness.campaign import Campaign, CampaignSettings
 from harness.errors import (
     AccessDenied,
     AgentError,
@@ -75,6 +77,11 @@ class PlayedSession:
     submitted: list[Job] = field(default_factory=list)
     cancelled: list[str] = field(default_factory=list)
     closed: bool = False
+    #: What is said each time the board is asked for; it is granted once there is no more.
+    leases: list[list[LeaseReply | None]] = field(default_factory=list)
+    #: How long each asked to wait.
+    asked: list[float] = field(default_factory=list)
+    released: int = 0
     #: What has to happen before it answers.
     answers_after: Callable[[], object] = lambda: None
 
@@ -104,6 +111,13 @@ class PlayedSession:
 
     def cancel(self, job_id: str) -> None:
         self.cancelled.append(job_id)
+
+    def take_lease(self, words: str, wait_s: float) -> Iterator[LeaseReply | None]:
+        self.asked.append(wait_s)
+        yield from self.leases.pop(0) if self.leases else [LeaseReply("granted")]
+
+    def release_lease(self) -> None:
+        self.released += 1
 
     def close(self) -> None:
         self.closed = True
@@ -455,7 +469,7 @@ def test_waiting_and_repetitions_are_told(lab: Lab) -> None:
     end = RepetitionEnded(2.0, 0, "ok", None, None)
     lab.board("pi", [JobWaiting(1.0, "nightly", 0.5), *lab.good()[:-2], end, *well()])
     lab.run([planned()])
-    assert [holder for _, holder in lab.notes.of("waiting")] == ["nightly"]
+    assert lab.notes.of("waiting") == [("pi", "job nightly", 0.5)]
     assert [what[1:] for what in lab.notes.of("repetition_ended")] == [(1, 2), (2, 2)]
     assert lab.notes.of("device_ready") == [
         ("pi", "Raspberry Pi 4 Model B Rev 1.4, Cortex-A72, 4 cores, Debian GNU/Linux 12 (bookworm)")
