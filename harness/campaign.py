@@ -76,6 +76,8 @@ class CampaignSettings:
     options: BoardOptions = field(default_factory=BoardOptions)
     #: The kind each board is said to be, by the board's name.
     profiles: Mapping[str, DeviceProfile] = field(default_factory=dict)
+    #: The longest that a case may take on its board, seconds; None leaves it to the measurement.
+    deadline_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -228,6 +230,7 @@ class Campaign:
                 self._settings.lock_wait_s,
                 self._settings.options,
                 board.profile,
+                self._settings.deadline_s,
             )
             link_failed = False
             try:

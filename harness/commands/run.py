@@ -167,6 +167,13 @@ def run(
         help="tensorrt: let trtexec measure the same engine too, as an independent check.",
         rich_help_panel=PANEL,
     ),
+    deadline: float | None = typer.Option(
+        None,
+        metavar="SECONDS",
+        min=0.1,
+        help="End a case that takes longer on its board. Default: what its measurement can take at most, "
+        "and time to load and build.",
+    ),
     wait: float = typer.Option(3600.0, metavar="SECONDS", help="How long to wait for a busy board."),
     as_json: bool = typer.Option(False, "--json", help="Print results.json instead of the table."),
 ) -> None:
@@ -214,7 +221,7 @@ def run(
     opened = Store.open(store)
     this_run, finished = _begin(opened, digest(planned, profile, options), resume)
     kinds = {name: device_profile(entry.profile) for name, entry in boards.items()}
-    settings = CampaignSettings(this_run.id, profile, wait, options, kinds)
+    settings = CampaignSettings(this_run.id, profile, wait, options, kinds, deadline)
     complete = _measure(settings, opened, preparation, boards, planned, finished)
     opened.finish(this_run.id, now(), interrupted=not complete)
     results, files = write_outputs(opened, this_run.id, out or DEFAULT_PATH.parent / this_run.id)

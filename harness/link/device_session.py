@@ -23,6 +23,7 @@ from device_agents.protocol import (
 from harness.errors import AgentError, LinkError, LinkLost, LinkTimeout
 from harness.link.agent_archive import agent_archive
 from harness.link.deployment import Blob, OnProgress, deploy_agent, send_blob
+from harness.link.patience import Patience
 from harness.link.transport import Completed, Transport, run_command
 from harness.link.wire import LineReader, message_of, message_of_kind, protocol_mismatch
 
@@ -35,6 +36,9 @@ SILENCE_S = 60.0
 
 #: Pauses before each new try to reach a board that was lost, seconds.
 RECONNECT_PAUSES_S = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
+
+#: How soon a wait ends when the user wants to stop, seconds.
+_LOOK_S = 0.5
 
 #: How often a connection that breaks while a job is handed over is renewed.
 MAX_RENEWALS = 3
@@ -77,16 +81,8 @@ class DeviceSession:
 
     def open(self, runtimes: Sequence[str]) -> ProbeReply:
         """Connect, put the agent there unless it is, ask what board this is and whether `runtimes` work."""
-        command = [*self._agent, "probe", ",".join(runtimes)]
-        result = self._run(command, PROBE_TIMEOUT_S)
-        if not result.stdout and _agent_is_missing(result):
-            deploy_agent(self._transport, agent_archive(), self._workspace)
-            result = run_command(
-                self._transport, command, timeout_s=PROBE_TIMEOUT_S, within_s=ANSWER_TIMEOUT_S
-            )
-        if not result.stdout:
-            raise self._no_answer(result)
-        reply = message_of_kind(self.device, ProbeReply, result.stdout)
+        answer = self._ask("probe", ",".join(runtimes), timeout_s=PROBE_TIMEOUT_S)
+        reply = message_of_kind(self.device, ProbeReply, answer)
         if reply.protocol != PROTOCOL_VERSION:
             raise protocol_mismatch(self.device, reply.protocol)
         return reply
@@ -150,8 +146,11 @@ class DeviceSession:
                 send_blob(self._transport, [*self._agent, "put"], blob, on_progress(blob))
         raise AgentError(f"{self.device}: files that were sent are missing again; is the board out of space?")
 
-    def follow(self, job_id: str) -> Iterator[Event]:
-        """Events of a job from its beginning to its end, across as many reconnections as it takes."""
+    def follow(self, job_id: str, stopping: Callable[[], bool] | None = None) -> Iterator[Event]:
+        """Events of a job from its beginning to its end, across as many reconnections as it takes.
+
+        A link that is lost once `stopping` says so is not tried again.
+        """
         offset = 0
         failures = 0
         while True:
@@ -171,7 +170,9 @@ class DeviceSession:
                 # The agent's `follow` goes on until the job ends: this one was killed, or its link is gone.
                 raise LinkLost(f"{self.device}: the journal of job {job_id} broke off before the job's end")
             except LinkError as error:
-                self._pause(failures, error)
+                if stopping is not None and stopping():
+                    raise
+                self._pause(failures, error, stopping)
                 failures += 1
 
     def fetch(self, job_id: str, file: BlobRef, target: Path) -> None:
@@ -212,48 +213,71 @@ class DeviceSession:
         """Hang up; jobs on the board go on."""
         self._transport.close()
 
-    def _ask(self, *arguments: str, stdin: bytes = b"") -> bytes:
-        result = self._run([*self._agent, *arguments], COMMAND_TIMEOUT_S, stdin)
+    def _ask(self, *arguments: str, stdin: bytes = b"", timeout_s: float = COMMAND_TIMEOUT_S) -> bytes:
+        """What the agent says to a command; it is sent first if it is not there, or not there any more."""
+        result = self._run(arguments, timeout_s, stdin)
+        if not result.stdout and _agent_is_missing(result.status, result.stderr):
+            self._deploy()
+            result = self._run(arguments, timeout_s, stdin)
         if not result.stdout:
             raise self._no_answer(result)
         return result.stdout
 
-    def _run(self, command: Sequence[str], timeout_s: float, stdin: bytes = b"") -> Completed:
+    def _run(self, arguments: Sequence[str], timeout_s: float, stdin: bytes) -> Completed:
         return run_command(
-            self._transport, command, stdin=stdin, timeout_s=timeout_s, within_s=ANSWER_TIMEOUT_S
+            self._transport,
+            [*self._agent, *arguments],
+            stdin=stdin,
+            timeout_s=timeout_s,
+            within_s=ANSWER_TIMEOUT_S,
         )
+
+    def _deploy(self) -> None:
+        deploy_agent(self._transport, agent_archive(), self._workspace)
 
     def _fetch_all(self, job_id: str, file: BlobRef, content: BinaryIO) -> None:
         failures = 0
+        patience = Patience(self.device, f"result {file.name} of job {job_id}", file.bytes)
         while True:
             before = content.tell()
             try:
-                self._fetch_rest(job_id, file, content)
+                self._fetch_rest(job_id, file, content, patience)
                 return
             except LinkError as error:
+                if patience.is_over:
+                    raise
                 failures = failures if content.tell() == before else 0
                 self._pause(failures, error)
                 failures += 1
 
-    def _fetch_rest(self, job_id: str, file: BlobRef, content: BinaryIO) -> None:
+    def _fetch_rest(self, job_id: str, file: BlobRef, content: BinaryIO, patience: Patience) -> None:
         """Append to `content` what it lacks of a result file, while the link holds."""
         have = content.tell()
         channel = self._transport.start([*self._agent, "get", job_id, file.name, str(have)])
         try:
             channel.finish_input()
             while have <= file.bytes:
-                piece = channel.read(min(_FETCH_CHUNK_BYTES, file.bytes + 1 - have), COMMAND_TIMEOUT_S)
+                with patience.spent():
+                    piece = channel.read(min(_FETCH_CHUNK_BYTES, file.bytes + 1 - have), COMMAND_TIMEOUT_S)
                 if not piece:
                     return
                 have += content.write(piece)
         finally:
             channel.close()
 
-    def _pause(self, failures: int, error: LinkError) -> None:
+    def _pause(self, failures: int, error: LinkError, stopping: Callable[[], bool] | None = None) -> None:
         """Wait before the link is tried again; raises `error` once it was tried often enough."""
         if failures == len(RECONNECT_PAUSES_S):
             raise error
-        self._sleep(RECONNECT_PAUSES_S[failures])
+        left_s = RECONNECT_PAUSES_S[failures]
+        if stopping is None:
+            self._sleep(left_s)
+            return
+        while left_s > 0.0 and not stopping():
+            self._sleep(min(left_s, _LOOK_S))
+            left_s -= _LOOK_S
+        if stopping():
+            raise error
 
     def _follow_from(self, job_id: str, offset: int) -> Iterator[tuple[Event, int]]:
         """Events from a byte offset of the journal, each with the offset after it, while the link holds."""
@@ -269,6 +293,8 @@ class DeviceSession:
                         reason="bad_protocol",
                     )
                 yield cast(Event, event), offset + lines.consumed
+            if not lines.consumed and _agent_is_missing(channel.wait(SILENCE_S), channel.stderr_tail()):
+                self._deploy()  # a restart can empty a board's workspace
         finally:
             channel.close()
 
@@ -287,6 +313,6 @@ class DeviceSession:
         )
 
 
-def _agent_is_missing(result: Completed) -> bool:
+def _agent_is_missing(status: int, stderr: str) -> bool:
     """Python's words and status for a script that is not there (pythonrun: status 2)."""
-    return result.status == 2 and "can't open file" in result.stderr
+    return status == 2 and "can't open file" in stderr

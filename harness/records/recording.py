@@ -55,6 +55,7 @@ _REMEDIES = {
     "deadline": "use a shorter measurement (--measurement quick), or look why the board hangs",
     "board_busy": "wait for the other job to end, or cancel it",
     "supervisor_died": "run again with --resume; see whether the board restarted (power supply, watchdog)",
+    "board_restarted": "see why it restarted (power supply, watchdog, heat); run again with --resume",
     "disk_full": "free space on the board, or run `bench device clean`",
 }
 
