@@ -87,7 +87,9 @@ def supervise(workspace: Workspace, job: Job) -> int:
         outcome, end = "cancelled", Ended("cancelled", "the job was cancelled")
     except OSError as error:
         reason = "disk_full" if is_full(error) else "io_failed"
-        outcome, end = "failed", Ended(reason, f"the job's supervisor could not go on: {error}")
+        where = f" ({error.filename})" if error.filename else ""
+        outcome = "failed"
+        end = Ended(reason, f"the job's supervisor could not go on: {error.strerror or error}{where}")
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     failure_class = None
     if outcome != "ok":
