@@ -104,8 +104,9 @@ def _probe(workspace: Workspace, arguments: List[str], out: BinaryIO) -> int:
 
 
 def _prove(_workspace: Workspace, arguments: List[str], out: BinaryIO) -> int:
-    from device_agents import probing
+    from device_agents import memory, probing
 
+    memory.go_first()
     out.write(encode(probing.prove_here(arguments[0])))
     return 0
 
@@ -210,8 +211,11 @@ def _prepare(workspace: Workspace, job: Job, folder: str) -> None:
         _link(workspace.blob(blob.sha256), os.path.join(folder, "artifact"), blob.name)
     for data in _datasets(job):
         _link(workspace.blob(data.file.sha256), os.path.join(folder, "data"), data.file.name)
+    from device_agents.journal import note_boot
+
     with whole_file(os.path.join(folder, "job.json")) as file:
         file.write(encode(job))
+    note_boot(folder)
     os.close(os.open(os.path.join(folder, "journal.jsonl"), os.O_CREAT | os.O_WRONLY, 0o600))
 
 
@@ -262,26 +266,29 @@ def _supervise(workspace: Workspace, arguments: List[str], _out: BinaryIO) -> in
 
 
 def _worker(workspace: Workspace, arguments: List[str], out: BinaryIO) -> int:
-    from device_agents import worker
+    from device_agents import memory, worker
 
     worker.die_with_parent()
+    memory.go_first()
     folder = workspace.job(arguments[0])
     return worker.run(_stored_job(folder), folder, int(arguments[1]), out)
 
 
 def _build(workspace: Workspace, arguments: List[str], out: BinaryIO) -> int:
-    from device_agents import worker
+    from device_agents import memory, worker
     from device_agents.engines import building as engine_building
 
     worker.die_with_parent()
+    memory.go_first()
     return engine_building.run(workspace, _stored_job(workspace.job(arguments[0])), int(arguments[1]), out)
 
 
 def _cross_check(workspace: Workspace, arguments: List[str], out: BinaryIO) -> int:
-    from device_agents import worker
+    from device_agents import memory, worker
     from device_agents.engines.cross_check import run
 
     worker.die_with_parent()
+    memory.go_first()
     return run(workspace, _stored_job(workspace.job(arguments[0])), out)
 
 
@@ -328,9 +335,16 @@ def _follow(workspace: Workspace, arguments: List[str], out: BinaryIO) -> int:
 
     folder, offset = workspace.job(arguments[0]), int(arguments[1])
     _restore_leftovers(workspace)
-    for lines in journal.follow(folder, offset):
-        out.write(lines)
-        out.flush()
+    try:
+        for lines in journal.follow(folder, offset):
+            out.write(lines)
+            out.flush()
+    except FileNotFoundError as error:
+        message = (
+            f"job {arguments[0]} is not in {workspace.root} any more: the board restarted and keeps nothing, "
+            "or somebody emptied that folder"
+        )
+        raise WorkspaceError("job_lost", message) from error
     return 0
 
 

@@ -35,7 +35,7 @@ from device_agents.protocol import (
 )
 from device_agents.runtimes.table import RUNTIMES
 from device_agents.watched import Ended, Watch
-from device_agents.workspace import Workspace, WorkspaceError, hold
+from device_agents.workspace import Workspace, WorkspaceError, hold, is_full
 
 LOCK_POLL_S = 0.2
 WAITING_INTERVAL_S = 5.0
@@ -81,19 +81,21 @@ def supervise(workspace: Workspace, job: Job) -> int:
     journal = Journal(folder)
     try:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+        journal.keep_space_for_end()
         outcome, end = _run_on_board(workspace, job, journal)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     except Cancelled:
         outcome, end = "cancelled", Ended("cancelled", "the job was cancelled")
     except OSError as error:
-        reason = "disk_full" if error.errno == 28 else "io_failed"
-        outcome, end = "failed", Ended(reason, f"the supervisor failed: {error}")
+        reason = "disk_full" if is_full(error) else "io_failed"
+        where = f" ({error.filename})" if error.filename else ""
+        outcome = "failed"
+        end = Ended(reason, f"the job's supervisor could not go on: {error.strerror or error}{where}")
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     failure_class = None
     if outcome != "ok":
         failure_class = end.failure_class or _CLASSES.get(end.reason or "", "infrastructure")
-    journal.write(JobEnded(time.time(), outcome, failure_class, end.reason, end.message))
-    journal.sync()
+    journal.end(JobEnded(time.time(), outcome, failure_class, end.reason, end.message))
     held.close()
     return 0
 

@@ -4,20 +4,23 @@ Importing proves nothing: tflite_runtime 2.14 imports beside numpy 2 and then fa
 SIGILL on a Raspberry Pi 4. So each is proven in a child process, and what it dies of is told.
 """
 
+import contextlib
 import hashlib
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from typing import Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 from device_agents import device_facts
 from device_agents.boards.host import this_host
 from device_agents.boards.table import this_board
 from device_agents.own_command import agent_command
 from device_agents.protocol import (
+    MAX_LINE_BYTES,
     PROTOCOL_VERSION,
     ProbeReply,
     ProtocolError,
@@ -71,16 +74,12 @@ def _prove_all(workspace: Workspace, names: List[str]) -> List[RuntimeStatus]:
     children = {}
     for name in names:
         if name in RUNTIMES and remembered.get(name) is None:
-            children[name] = subprocess.Popen(
-                agent_command("--workspace", workspace.root, "prove", name),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-            )
+            children[name] = _Proof(workspace, name)
+    give_up = time.monotonic() + PROOF_TIMEOUT_S
     found = []
     for name in names:
         if name in children:
-            status = _result(name, children[name])
+            status = children[name].result(give_up)
             remembered.put(status)
         else:
             unknown = RuntimeStatus(name, False, None, None, "this agent has no such runtime", {})
@@ -90,18 +89,54 @@ def _prove_all(workspace: Workspace, names: List[str]) -> List[RuntimeStatus]:
     return found
 
 
-def _result(name: str, child: "subprocess.Popen[bytes]") -> RuntimeStatus:
-    try:
-        said, errors = child.communicate(timeout=PROOF_TIMEOUT_S)
-    except subprocess.TimeoutExpired:
-        child.kill()
-        child.communicate()
-        return RuntimeStatus(name, False, None, None, f"did not answer within {PROOF_TIMEOUT_S:g} s", {})
-    try:
-        return expect(RuntimeStatus, said)
-    except ProtocolError:
-        last = errors.decode("utf-8", "replace").strip().splitlines()[-1:]
-        return RuntimeStatus(name, False, None, None, "; ".join([_death(child.returncode)] + last), {})
+class _Proof:
+    """A child that proves a runtime."""
+
+    def __init__(self, workspace: Workspace, name: str) -> None:
+        self._name = name
+        self._child = subprocess.Popen(
+            agent_command("--workspace", workspace.root, "prove", name),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        self._said, self._errors = _Tail(self._child.stdout), _Tail(self._child.stderr)
+
+    def result(self, give_up: float) -> RuntimeStatus:
+        """What it found, or what became of it until `give_up` on the monotonic clock."""
+        try:
+            self._child.wait(max(0.0, give_up - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            self._child.kill()
+            self._child.wait()
+            return self._failed(f"did not answer within {PROOF_TIMEOUT_S:g} s")
+        try:
+            return expect(RuntimeStatus, self._said.content())
+        except ProtocolError:
+            last = self._errors.content().decode("utf-8", "replace").strip().splitlines()[-1:]
+            return self._failed("; ".join([_death(self._child.returncode)] + [line[:2000] for line in last]))
+
+    def _failed(self, reason: str) -> RuntimeStatus:
+        return RuntimeStatus(self._name, False, None, None, reason, {})
+
+
+class _Tail:
+    """The end of what a child says, read as it comes: a flood neither blocks it nor fills this process."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self._content = b""
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def content(self) -> bytes:
+        """What came, once the child has ended; what it left behind may hold the stream open for ever."""
+        self._thread.join(1.0)
+        return self._content
+
+    def _read(self) -> None:
+        for piece in iter(lambda: os.read(self._stream.fileno(), 1 << 16), b""):
+            self._content = (self._content + piece)[-MAX_LINE_BYTES:]
 
 
 def _death(status: int) -> str:
@@ -143,9 +178,13 @@ class _Remembered:
             return
         lines = [encode(status).decode("ascii") for status in self._proofs.values()]
         part = f"{self._path}.{os.getpid()}.part"
-        with open(part, "w") as file:
-            json.dump({"key": self._key, "proofs": lines}, file)
-        os.rename(part, self._path)
+        try:
+            with open(part, "w") as file:
+                json.dump({"key": self._key, "proofs": lines}, file)
+            os.rename(part, self._path)
+        except OSError:  # a full disk costs this memory; that it is full is told where it matters
+            with contextlib.suppress(OSError):
+                os.remove(part)
 
 
 def _installation_key() -> str:

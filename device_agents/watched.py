@@ -3,6 +3,7 @@
 Children crash, hang or get killed without taking the job's journal along.
 """
 
+import contextlib
 import os
 import selectors
 import signal
@@ -15,6 +16,10 @@ from device_agents.journal import Journal
 from device_agents.protocol import MAX_LINE_BYTES, ProtocolError, decode, encode
 
 TELEMETRY_INTERVAL_S = 1.0
+
+#: A child's log is cut to the second of these once it is longer than the first.
+MAX_LOG_BYTES = 1 << 20
+KEPT_LOG_BYTES = 64 << 10
 
 
 class Ended(NamedTuple):
@@ -59,7 +64,9 @@ class Watch:
         No reason in the answer means that it said its last word, which is in `last`.
         """
         kills_before = telemetry.oom_kills()
-        with open(self._log_path, "wb") as log:
+        # For appending: what it writes after the file was shortened goes to its end.
+        _remove(self._log_path)
+        with open(self._log_path, "ab") as log:
             child = subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log)
         with child:
             started(child.pid)
@@ -89,8 +96,12 @@ class Watch:
                     return Ended("deadline", f"the job's time was over {now - began:.0f} s into this step")
                 if now >= next_sample:
                     sample()
+                    _shorten(self._log_path)
                     next_sample = now + TELEMETRY_INTERVAL_S
                 if not selector.select(max(0.0, min(next_sample, deadline) - now)):
+                    # What it left behind may hold its output open for ever.
+                    if child.poll() is not None and not selector.select(0.0):
+                        return None
                     continue
                 piece = os.read(child.stdout.fileno(), 1 << 16)
                 if not piece:
@@ -137,6 +148,23 @@ def _name_of_death(status: int, kills_before: Optional[int], log_path: str) -> E
     except ValueError:
         name = f"signal {-status}"
     return Ended("crashed", f"the worker died of {name}{said}")
+
+
+def _shorten(log_path: str) -> None:
+    """Keep a talkative child from filling the board's disk: of what it said too much, the end is kept."""
+    with contextlib.suppress(OSError):
+        if os.path.getsize(log_path) > MAX_LOG_BYTES:
+            with open(log_path, "r+b") as log:
+                log.seek(-KEPT_LOG_BYTES, os.SEEK_END)
+                kept = log.read(KEPT_LOG_BYTES)
+                log.seek(0)
+                log.truncate()
+                log.write(kept)
+
+
+def _remove(path: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.remove(path)
 
 
 def _last_words(log_path: str) -> str:

@@ -26,7 +26,7 @@ from device_agents.protocol import (
 )
 from device_agents.runtimes.base import Engine, LoadFailed, Request, Runtime, RuntimeMissing
 from device_agents.runtimes.table import RUNTIMES
-from device_agents.workspace import file_ref, whole_file
+from device_agents.workspace import file_ref, is_full, whole_file
 
 
 def die_with_parent() -> None:
@@ -56,7 +56,7 @@ def run(job: Job, folder: str, repetition: int, out: BinaryIO) -> int:
     except MemoryError as error:
         return worker.end("out_of_memory", f"not enough memory: {error}")
     except OSError as error:
-        return worker.end("disk_full" if error.errno == 28 else "io_failed", str(error))
+        return worker.end("disk_full" if is_full(error) else "io_failed", str(error))
     except Exception as error:  # noqa: BLE001 - runtimes raise what they like; the job has to hear of it
         return worker.end("inference_failed", f"{type(error).__name__}: {error}")
     return worker.end(None, None)

@@ -18,6 +18,15 @@ BLOB_BUDGET_BYTES = 4 << 30
 #: Ended jobs older than this are removed when a new one comes; their results were fetched long ago.
 JOB_LIFETIME_S = 7 * 86400.0
 
+#: And no sooner than this after a submission first found them so old.
+MARK_LIFETIME_S = 86400.0
+
+#: File times further ahead than this were made before the clock went back.
+_CLOCK_SLACK_S = 60.0
+
+#: The mark of a job that looked old.
+_OLD = "old"
+
 #: Space that has to remain after a blob was taken, so that journals and results can be written.
 RESERVE_BYTES = 16 << 20
 
@@ -122,7 +131,7 @@ class Workspace:
             try:
                 yield part
             except OSError as error:
-                if error.errno in _FULL:  # the next try resumes a broken link's part, but not this
+                if is_full(error):  # the next try resumes a broken link's part, but not this
                     _remove(path)
                 raise
 
@@ -147,7 +156,7 @@ class Workspace:
                 status = os.stat(path)
                 entries.append((status.st_mtime, status.st_size, path))
         total = sum(size for _, size, _ in entries)
-        for _, size, path in sorted(entries):
+        for _, size, path in sorted(entries, key=least_recent_first):
             if total <= BLOB_BUDGET_BYTES:
                 return
             if not path.endswith(keep):
@@ -163,13 +172,22 @@ class Workspace:
         return os.path.join(self.jobs, job_id)
 
     def remove_old_jobs(self) -> None:
-        """Remove jobs nobody has touched for a long time."""
+        """Remove jobs nobody has touched for a long time.
+
+        Clocks of boards jump, by weeks where there is no battery and the network sets them: what looks old
+        is marked first, and goes only once the mark has aged as well.
+        """
         import shutil
 
         for name in os.listdir(self.jobs):
             path = os.path.join(self.jobs, name)
-            with contextlib.suppress(FileNotFoundError):
-                if time.time() - os.stat(path).st_mtime > JOB_LIFETIME_S and not is_locked(path):
+            mark = os.path.join(path, _OLD)
+            with contextlib.suppress(OSError):
+                if -_CLOCK_SLACK_S < _age_s(path) <= JOB_LIFETIME_S or is_locked(path):
+                    _remove(mark)
+                elif not os.path.exists(mark) or _age_s(mark) < -_CLOCK_SLACK_S:
+                    _mark(path, mark)
+                elif _age_s(mark) > MARK_LIFETIME_S:
                     shutil.rmtree(path, ignore_errors=True)
 
     def clean(self) -> int:
@@ -295,6 +313,27 @@ def _sha256(path: str) -> str:
     return digest.hexdigest()
 
 
+def least_recent_first(entry: Tuple[float, int, str]) -> Tuple[float, int, str]:
+    """Sorts (time of last use, size, name) by use; a time to come is of before the clock went back."""
+    used, size, name = entry
+    return (0.0 if used > time.time() + _CLOCK_SLACK_S else used, size, name)
+
+
+def _age_s(path: str) -> float:
+    """Seconds since a file or folder was changed, by the wall clock; negative if that went back."""
+    return time.time() - os.stat(path).st_mtime
+
+
+def _mark(folder: str, mark: str) -> None:
+    """Create the mark without making its folder look used, or used in a time to come."""
+    now = time.time()
+    changed = min(os.stat(folder).st_mtime, now)
+    with open(mark, "w"):
+        pass
+    os.utime(mark, (now, now))
+    os.utime(folder, (changed, changed))
+
+
 @contextlib.contextmanager
 def whole_file(path: str) -> Iterator[BinaryIO]:
     """A file to write that is at `path` once it is complete, and nowhere if that fails."""
@@ -313,8 +352,13 @@ def file_ref(path: str) -> BlobRef:
     return BlobRef(_sha256(path), os.path.getsize(path), os.path.basename(path))
 
 
+def is_full(error: OSError) -> bool:
+    """Whether the disk, or this user's share of it, has no room left."""
+    return error.errno in _FULL
+
+
 def _reason(error: OSError) -> str:
-    return "disk_full" if error.errno in _FULL else "workspace_unusable"
+    return "disk_full" if is_full(error) else "workspace_unusable"
 
 
 def io_failure(error: OSError, doing: str) -> CommandFailed:

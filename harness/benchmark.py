@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 from convert.held_folders import held_folder, scratch_folder
 from device_agents.protocol import (
     PROTOCOL_VERSION,
+    Event,
     Job,
     JobWaiting,
     Measurement,
     RepetitionEnded,
 )
 from harness.board_options import BoardOptions
-from harness.errors import AgentError, DeviceError
+from harness.errors import AgentError, DeviceError, LinkError
 from harness.link.deployment import Blob, OnProgress
 from harness.link.device_session import DeviceSession
 from harness.preparation import Workload
@@ -87,6 +88,8 @@ class CaseRequest:
     options: BoardOptions = field(default_factory=BoardOptions)
     #: The kind of board: how cool it has to start, what to expect of it.
     profile: DeviceProfile | None = None
+    #: In place of the time that the measurement may take at most, seconds.
+    deadline_s: float | None = None
 
 
 def run_case(
@@ -104,7 +107,7 @@ def run_case(
     observer.case_started(case)
     done = 0
     give_up = time.monotonic() + job.lock_wait_s + job.deadline_s + END_ALLOWANCE_S
-    for event in session.follow(request.job_id):
+    for event in _told(session, request.job_id, observer, stopping):
         recording.take(event)
         if time.monotonic() > give_up:
             raise _endless(session, request.job_id)
@@ -114,7 +117,7 @@ def run_case(
             done += 1
             observer.repetition_ended(case, done, request.measurement.repetitions)
         if stopping() and recording.end is None:
-            session.cancel(request.job_id)
+            _cancel(session, request.job_id, observer)
             raise Interrupted
     failed = recording.failed()
     if failed is not None:
@@ -123,6 +126,33 @@ def run_case(
         folder = held.enter_context(held_folder(scratch_folder(), "edgebench-results-"))
         session.fetch(request.job_id, recording.files(), folder)
         return MeasuredCase(recording, folder, held.pop_all(), known)
+
+
+def _told(
+    session: DeviceSession, job_id: str, observer: Observer, stopping: Callable[[], bool]
+) -> Iterator[Event]:
+    """The job's events; a board that is lost while the user wants to stop is not waited for."""
+    try:
+        yield from session.follow(job_id)
+    except LinkError as error:
+        if not stopping():
+            raise
+        _goes_on(job_id, observer, error)
+        raise Interrupted from error
+
+
+def _cancel(session: DeviceSession, job_id: str, observer: Observer) -> None:
+    try:
+        session.cancel(job_id)
+    except DeviceError as error:
+        _goes_on(job_id, observer, error)
+
+
+def _goes_on(job_id: str, observer: Observer, error: DeviceError) -> None:
+    observer.note(
+        f"job {job_id} could not be cancelled and goes on to its end ({error.message}); "
+        "--resume takes its results"
+    )
 
 
 def _endless(session: DeviceSession, job_id: str) -> AgentError:
@@ -141,6 +171,7 @@ def job_of(request: CaseRequest) -> Job:
     case, workload, profile = request.case, request.workload, request.measurement
     board, cool_down_s = request.profile, request.options.cool_down_s
     loops_s = profile.repetitions * (profile.warmup_max_s + profile.max_time_s + REPETITION_ALLOWANCE_S)
+    longest_s = loops_s + JOB_ALLOWANCE_S + BUILD_ALLOWANCE_S.get(case.runtime, 0.0) + cool_down_s
     return Job(
         protocol=PROTOCOL_VERSION,
         job_id=request.job_id,
@@ -163,7 +194,7 @@ def job_of(request: CaseRequest) -> Job:
             max_time_s=profile.max_time_s,
             median_ci_width=profile.median_ci_width,
         ),
-        deadline_s=loops_s + JOB_ALLOWANCE_S + BUILD_ALLOWANCE_S.get(case.runtime, 0.0) + cool_down_s,
+        deadline_s=request.deadline_s or longest_s,
         lock_wait_s=request.lock_wait_s,
         options=request.options.for_runtime(case.runtime) | dict(workload.options),
         performance_mode=request.options.performance_mode,

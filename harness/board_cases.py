@@ -75,6 +75,8 @@ class CampaignSettings:
     profiles: Mapping[str, DeviceProfile] = field(default_factory=dict)
     #: Boards whose lease this run has already, because it chose them for being free.
     claimed: frozenset[str] = frozenset()
+    #: The longest that a case may take on its board, seconds; None leaves it to the measurement.
+    deadline_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -152,6 +154,7 @@ class BoardCases:
             self._settings.lock_wait_s,
             self._settings.options,
             board.profile,
+            self._settings.deadline_s,
         )
         try:
             return self._leased(board, request)

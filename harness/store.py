@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,9 @@ from sqlalchemy import (
     delete,
     event,
     select,
+)
+from sqlalchemy import (
+    text as sql,
 )
 from sqlalchemy.engine import URL, Engine
 from sqlalchemy.exc import SQLAlchemyError
@@ -62,7 +66,10 @@ class _RunRow(_Base):
 
 
 #: Times are whole seconds; ids that began in the same one sort as they began.
-_LATEST_FIRST = (_RunRow.started_at.desc(), _RunRow.id.desc())
+_LATEST_BY_TIME = (_RunRow.started_at.desc(), _RunRow.id.desc())
+
+#: SQLite numbers rows as they come, and its owner's clock may have gone back between two runs.
+_LATEST_BY_ROW = (sql("runs.rowid DESC"),)
 
 
 class _RecordRow(_Base):
@@ -182,7 +189,7 @@ class Store:
 
     def unfinished(self, plan_digest: str) -> Run | None:
         """The latest run of that plan, if it has not ended, ended interrupted, or lost a board on the way."""
-        query = select(_RunRow).filter_by(plan_digest=plan_digest).order_by(*_LATEST_FIRST).limit(1)
+        query = select(_RunRow).filter_by(plan_digest=plan_digest).order_by(*self._latest_first).limit(1)
         with self._session() as session:
             row = session.scalar(query)
             if row is None or not (row.finished_at is None or row.interrupted or _lost_a_board(session, row)):
@@ -195,10 +202,14 @@ class Store:
             row = session.get_one(_RunRow, run_id)
             row.finished_at, row.interrupted = None, False
 
+    @property
+    def _latest_first(self) -> Sequence[Any]:
+        return _LATEST_BY_ROW if self._engine.dialect.name == "sqlite" else _LATEST_BY_TIME
+
     def runs(self) -> tuple[Run, ...]:
         """All runs, the latest first."""
         with self._session() as session:
-            return tuple(_run(row) for row in session.scalars(select(_RunRow).order_by(*_LATEST_FIRST)))
+            return tuple(_run(row) for row in session.scalars(select(_RunRow).order_by(*self._latest_first)))
 
     def run(self, run_id: str) -> Run:
         """A run by its id, an unambiguous beginning of it, or `latest`."""

@@ -11,6 +11,8 @@ import os
 import shutil
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
+from device_agents.workspace import least_recent_first
+
 PLAN_FILE = "engine.plan"
 NOTE_FILE = "engine.json"
 
@@ -104,7 +106,7 @@ class EngineCache:
         """Remove the least recently used engines over the budget. Jobs hold hard links of their own."""
         entries = self._entries()
         total = sum(size for _, size, _ in entries)
-        for _, size, key in sorted(entries):
+        for _, size, key in sorted(entries, key=least_recent_first):
             if total <= ENGINE_BUDGET_BYTES:
                 return
             if key != keep:

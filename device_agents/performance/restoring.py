@@ -1,5 +1,6 @@
 """Putting back what a lease names. Any agent may, at any time, as often as need be, never two at once."""
 
+import contextlib
 import os
 import time
 from typing import BinaryIO, ContextManager, Dict, List, NamedTuple, Optional
@@ -157,7 +158,10 @@ class _Restoring:
                 kept = [kept for kept in self._lease.changes if kept is not change]
                 self._lease = self._lease._replace(changes=kept)
         self._lease = self._lease._replace(restoring=True)
-        lease.write(self._workspace, self._lease)
+        # A full disk must not keep the board raised; a second pass then takes our own half-done work for
+        # somebody else's, and says so.
+        with contextlib.suppress(OSError):
+            lease.write(self._workspace, self._lease)
 
     def _change(self, kind: "type[Lever]") -> Optional[Change]:
         return next((change for change in self._lease.changes if change.lever == kind.name), None)

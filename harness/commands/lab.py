@@ -91,6 +91,23 @@ def play(
     Player(values, console.note, lambda: played.is_running).play(steps, loop=loop)
 
 
+@lab_app.command("restart")
+def restart(
+    board: Annotated[str, typer.Argument(metavar="BOARD[,BOARD..]", help="Boards that are up.")],
+) -> None:
+    """Cut the power of virtual boards and start them again: another boot id, the same address and host key.
+
+    What is measured there is lost, as on a real board, and a run that waits for it measures it again. `nano`
+    keeps nothing: its changes lie in memory.
+
+    Example: bench lab restart pi4
+    """
+    began = time.monotonic()
+    boards = _lab().restart(words(board) or ())
+    names = ", ".join(each.name for each in boards)
+    console.note(f"restarted in {time.monotonic() - began:.1f} s: {names}")
+
+
 @lab_app.command("down")
 def down() -> None:
     """Take all virtual boards away, also what a crash left of them; the Debian they share is kept.

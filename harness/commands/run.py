@@ -178,6 +178,13 @@ def run(
         help="tensorrt: let trtexec measure the same engine too, as an independent check.",
         rich_help_panel=PANEL,
     ),
+    deadline: float | None = typer.Option(
+        None,
+        metavar="SECONDS",
+        min=0.1,
+        help="End a case that takes longer on its board. Default: what its measurement can take at most, "
+        "and time to load and build.",
+    ),
     wait: float = typer.Option(3600.0, metavar="SECONDS", help="How long to wait for a busy board."),
     as_json: bool = typer.Option(False, "--json", help="Print results.json instead of the table."),
 ) -> None:
@@ -231,7 +238,7 @@ def run(
     planned = cases(list(boards), models, selection)
     this_run, finished = _begin(opened, digest(planned, profile, options), resume, new_id)
     kinds = {name: device_profile(entry.profile) for name, entry in boards.items()}
-    settings = CampaignSettings(this_run.id, profile, wait, options, kinds, claimed)
+    settings = CampaignSettings(this_run.id, profile, wait, options, kinds, claimed, deadline)
     complete = _measure(settings, opened, preparation, boards, planned, finished)
     ended = Ended(now(), interrupted=not complete)
     try:

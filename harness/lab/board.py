@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import time
+import uuid
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
@@ -102,6 +103,20 @@ class Board:
                     f"{_START_TIMEOUT_S:.0f} s: {self._last_words()}"
                 )
             time.sleep(0.02)
+
+    def cut_power(self) -> None:
+        """End it as a pulled plug does; its files stay, and its address answers that nobody listens."""
+        cgroups.end_processes(self.group)
+
+    def restart(self, lower: Path) -> None:
+        """Cut its power and start it again, as another boot; returns once its sshd answers.
+
+        Its files stay, but for those of a board whose changes lie in memory (`root = "host"`).
+        """
+        self.cut_power()
+        (self.folder / "stand-ins/boot_id").write_text(f"{uuid.uuid4()}\n")
+        self.start(lower)
+        self.wait()
 
     def remove(self) -> None:
         """End it and take away all it was made of, as much as there is."""

@@ -73,13 +73,27 @@ def processes(group: Path) -> list[int]:
         return []
 
 
+def end_processes(group: Path) -> None:
+    """End every process in the group, at once and without a word; raises LabError where they stay."""
+    deadline = time.monotonic() + _END_TIMEOUT_S
+    while left := processes(group):
+        _kill(group)
+        if time.monotonic() > deadline:
+            raise LabError(f"{group}: processes {left} do not end")
+        time.sleep(0.02)
+
+
+def _kill(group: Path) -> None:
+    for pid in processes(group):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
 def remove_group(group: Path) -> None:
     """End every process in the group and remove it; nothing happens where it is not there."""
     deadline = time.monotonic() + _END_TIMEOUT_S
     while group.exists():
-        for pid in processes(group):
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        _kill(group)
         try:
             group.rmdir()
         except OSError as error:

@@ -1,4 +1,4 @@
-"""The lab from the outside: boards up, what there is, everything down."""
+"""The lab from the outside: boards up, what there is, a restart, everything down."""
 
 from __future__ import annotations
 
@@ -79,6 +79,19 @@ class Lab:
             raise UsageError(f"no virtual board {name!r} runs{there}", "bench lab status")
         return running[name]
 
+    def restart(self, names: Sequence[str]) -> list[Board]:
+        """Cut the power of these boards and start them again; raises LabError for one that is not there."""
+        check_root()
+        with locked(self.home, self.tell):
+            there = {board.name: board for board in self.boards()}
+            for name in names:
+                if name not in there:
+                    known = ", ".join(there) or "none"
+                    raise LabError(f"there is no virtual board {name!r}", f"boards that are up: {known}")
+            for name in names:
+                there[name].restart(self._lower(there[name].kind))
+        return [there[name] for name in names]
+
     def down(self) -> list[str]:
         """Take everything away, also what a crash left; returns the names of the boards there were."""
         check_root()
@@ -144,7 +157,7 @@ class Lab:
         state = self._save(state.with_board(entry))
         board = self._board(state, entry)
         board.make(self.inventory.public_key, find_python(kind), software)
-        board.start(root_folder(self.roots) if kind.is_emulated else Path("/"))
+        board.start(self._lower(kind))
         return state, board
 
     def _remove_board(self, entry: BoardState) -> None:
@@ -184,6 +197,10 @@ class Lab:
         return sorted(found)
 
     # --- places
+
+    def _lower(self, kind: Kind) -> Path:
+        """What the boards of a kind lie on."""
+        return root_folder(self.roots) if kind.is_emulated else Path("/")
 
     def _board(self, state: LabState, entry: BoardState) -> Board:
         return Board(

@@ -9,6 +9,7 @@ from pathlib import Path
 from device_agents.protocol import BlobState
 from harness.errors import AgentError, BoardFull
 from harness.link.agent_archive import AgentArchive
+from harness.link.transfer_time import TransferTime
 from harness.link.transport import Channel, Completed, Transport, run_command
 from harness.link.wire import LineReader, message_of_kind
 
@@ -56,7 +57,7 @@ def send_blob(transport: Transport, put: list[str], blob: Blob, on_progress: OnP
         lines = LineReader(channel, transport.name)
         state = _state(transport.name, channel, lines, blob)
         if not state.complete:
-            _write_from(channel, blob, state.have, on_progress)
+            _write_from(transport.name, channel, blob, state.have, on_progress)
             channel.finish_input()
             state = _state(transport.name, channel, lines, blob)
         if not state.complete:
@@ -65,12 +66,16 @@ def send_blob(transport: Transport, put: list[str], blob: Blob, on_progress: OnP
         channel.close()
 
 
-def _write_from(channel: Channel, blob: Blob, offset: int, on_progress: OnProgress | None) -> None:
+def _write_from(
+    device: str, channel: Channel, blob: Blob, offset: int, on_progress: OnProgress | None
+) -> None:
+    transfer = TransferTime(device, blob.name, blob.bytes - offset)
     with blob.path.open("rb") as file:
         file.seek(offset)
         sent = offset
         for chunk in iter(lambda: file.read(_CHUNK_BYTES), b""):
-            channel.write(chunk, WRITE_TIMEOUT_S)
+            with transfer.spent():
+                channel.write(chunk, WRITE_TIMEOUT_S)
             sent += len(chunk)
             if on_progress is not None:
                 on_progress(sent, blob.bytes)

@@ -26,6 +26,7 @@ from harness.link.arriving_files import ArrivingFiles
 from harness.link.deployment import Blob, OnProgress, deploy_agent, send_blob
 from harness.link.leasing import lease_replies
 from harness.link.patience import Patience, Persistence
+from harness.link.transfer_time import TransferTime
 from harness.link.transport import Completed, Transport, run_command
 from harness.link.wire import LineReader, message_of, message_of_kind, protocol_mismatch
 
@@ -107,16 +108,8 @@ class DeviceSession:
         self._patience.persistence = persistence
 
     def _open(self, runtimes: Sequence[str]) -> ProbeReply:
-        command = [*self._agent, "probe", ",".join(runtimes)]
-        result = self._run(command, PROBE_TIMEOUT_S)
-        if not result.stdout and _agent_is_missing(result):
-            deploy_agent(self._transport, agent_archive(), self._workspace)
-            result = run_command(
-                self._transport, command, timeout_s=PROBE_TIMEOUT_S, within_s=ANSWER_TIMEOUT_S
-            )
-        if not result.stdout:
-            raise self._no_answer(result)
-        reply = message_of_kind(self.device, ProbeReply, result.stdout)
+        answer = self._ask("probe", ",".join(runtimes), timeout_s=PROBE_TIMEOUT_S)
+        reply = message_of_kind(self.device, ProbeReply, answer)
         if reply.protocol != PROTOCOL_VERSION:
             raise protocol_mismatch(self.device, reply.protocol)
         return reply
@@ -205,12 +198,15 @@ class DeviceSession:
         At most one byte more than announced is taken, and nothing is kept in memory.
         """
         breaks = 0
+        transfer = TransferTime(self.device, f"result of job {job_id}", sum(file.bytes for file in files))
         with ArrivingFiles(self.device, job_id, files, folder) as arriving:
             while arriving.lacking:
                 before = arriving.received
                 try:
-                    self._fetch_lacking(job_id, arriving)
+                    self._fetch_lacking(job_id, arriving, transfer)
                 except LinkError as error:
+                    if transfer.is_over:
+                        raise
                     breaks = self._patience.wait(breaks if arriving.received == before else 0, error)
 
     def cancel(self, job_id: str) -> None:
@@ -249,24 +245,39 @@ class DeviceSession:
         """Hang up; jobs on the board go on."""
         self._transport.close()
 
-    def _ask(self, *arguments: str, stdin: bytes = b"") -> bytes:
-        result = self._run([*self._agent, *arguments], COMMAND_TIMEOUT_S, stdin)
+    def _ask(self, *arguments: str, stdin: bytes = b"", timeout_s: float = COMMAND_TIMEOUT_S) -> bytes:
+        """What the agent says to a command; it is sent first if it is not there, or not there any more."""
+        result = self._run(arguments, timeout_s, stdin)
+        if not result.stdout and _agent_is_missing(result.status, result.stderr):
+            self._deploy()
+            result = self._run(arguments, timeout_s, stdin)
         if not result.stdout:
             raise self._no_answer(result)
         return result.stdout
 
-    def _run(self, command: Sequence[str], timeout_s: float, stdin: bytes = b"") -> Completed:
+    def _run(self, arguments: Sequence[str], timeout_s: float, stdin: bytes) -> Completed:
         return run_command(
-            self._transport, command, stdin=stdin, timeout_s=timeout_s, within_s=ANSWER_TIMEOUT_S
+            self._transport,
+            [*self._agent, *arguments],
+            stdin=stdin,
+            timeout_s=timeout_s,
+            within_s=ANSWER_TIMEOUT_S,
         )
 
-    def _fetch_lacking(self, job_id: str, arriving: ArrivingFiles) -> None:
+    def _deploy(self) -> None:
+        deploy_agent(self._transport, agent_archive(), self._workspace)
+
+    def _fetch_lacking(self, job_id: str, arriving: ArrivingFiles, transfer: TransferTime) -> None:
         """Take what is still lacking, while the link holds."""
         names = [file.name for file in arriving.lacking]
         channel = self._transport.start([*self._agent, "get", job_id, str(arriving.offset), *names])
         try:
             channel.finish_input()
-            while piece := channel.read(min(_CHUNK_BYTES, arriving.lacking_bytes + 1), COMMAND_TIMEOUT_S):
+            while True:
+                with transfer.spent():
+                    piece = channel.read(min(_CHUNK_BYTES, arriving.lacking_bytes + 1), COMMAND_TIMEOUT_S)
+                if not piece:
+                    break
                 arriving.take(piece)
             if arriving.lacking_bytes > 0 and channel.wait(COMMAND_TIMEOUT_S) < 0:
                 raise LinkLost(f"{self.device}: the agent was killed while it gave {names[0]}")
@@ -288,6 +299,8 @@ class DeviceSession:
                         reason="bad_protocol",
                     )
                 yield cast(Event, event), offset + lines.consumed
+            if not lines.consumed and _agent_is_missing(channel.wait(SILENCE_S), channel.stderr_tail()):
+                self._deploy()  # a restart can empty a board's workspace
         finally:
             channel.close()
 
@@ -306,6 +319,6 @@ class DeviceSession:
         )
 
 
-def _agent_is_missing(result: Completed) -> bool:
+def _agent_is_missing(status: int, stderr: str) -> bool:
     """Python's words and status for a script that is not there (pythonrun: status 2)."""
-    return result.status == 2 and "can't open file" in result.stderr
+    return status == 2 and "can't open file" in stderr

@@ -67,6 +67,9 @@ class SshChannel:
         self._name = name
         self._connection = connection
         self._session = session
+        # paramiko's own wait counts by the wall clock: set back by hours, it would wait for hours.
+        self._arrived = threading.Event()
+        session.in_buffer.set_event(self._arrived)
         self._stderr = StderrTail()
         # Standard error shares the session's flow control: unread, it would in the end stop the command.
         self._drain = threading.Thread(target=self._drain_stderr, name=f"{name} stderr", daemon=True)
@@ -101,6 +104,8 @@ class SshChannel:
     def read(self, limit: int, timeout_s: float) -> bytes:
         """At most `limit` bytes of its standard output; empty at its end."""
         self._session.settimeout(timeout_s)
+        if not self._arrived.wait(timeout_s):
+            raise LinkTimeout(f"{self._name}: the command said nothing for {timeout_s:g} s")
         try:
             data = self._session.recv(limit)
         except TimeoutError as error:

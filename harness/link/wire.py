@@ -128,4 +128,7 @@ def command_error(device: str, failed: CommandFailed) -> DeviceError:
     if failed.reason == "protocol_mismatch":
         remedy = "update edgebench on this computer, or remove the agent's folder `agents` on the board"
         return AgentError(message, remedy, failed.reason)
+    if failed.reason == "job_lost":
+        remedy = "see whether the board restarted; a `workspace` on its disk, not in memory, outlives that"
+        return AgentError(message, remedy, failed.reason)
     return AgentError(message, reason=reason_word(failed.reason, "agent_error"))

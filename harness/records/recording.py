@@ -50,11 +50,15 @@ MAX_MESSAGE = 8000
 _REMEDIES = {
     "out_of_memory": "try a smaller batch, int8, or a board with more memory; close other programs there",
     "killed": "try a smaller batch or int8; close other programs on the board; see `dmesg` there",
+    "crashed": "try another version of the runtime, or another precision: it crashed in native code",
+    "protocol": "try another version of the runtime: a library writes to a descriptor that is not its own",
+    "io_failed": "see `dmesg` on the board: its disk or SD card may be failing",
     "illegal_instruction": "install a version of the runtime that was built for this processor",
     "runtime_unavailable": "install the runtime in the Python the inventory names for this board",
     "deadline": "use a shorter measurement (--measurement quick), or look why the board hangs",
     "board_busy": "wait for the other job to end, or end it: bench device release NAME --force",
     "supervisor_died": "run again with --resume; see whether the board restarted (power supply, watchdog)",
+    "board_restarted": "see why it restarted (power supply, watchdog, heat); run again with --resume",
     "disk_full": "free space on the board, or run `bench device clean`",
 }
 

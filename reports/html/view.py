@@ -273,7 +273,8 @@ def _span(start: str, end: str) -> float | None:
     begun, ended = _parsed(start), _parsed(end)
     if begun is None or ended is None or (begun.tzinfo is None) != (ended.tzinfo is None):
         return None
-    return max(0.0, (ended - begun).total_seconds())
+    spent = (ended - begun).total_seconds()
+    return spent if spent >= 0 else None  # the clock went back meanwhile
 
 
 def _parsed(moment: str) -> datetime | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Iterator
@@ -124,8 +125,75 @@ def writer(folder: str) -> Iterator[Journal]:
 def test_what_is_written_is_appended_line_by_line(folder: str, writer: Journal) -> None:
     writer.write(JobWaiting(0.0, "job-0", 0.0))
     writer.write_line(LINES[1])
-    writer.sync()
     assert read(folder) == LINES[0] + LINES[1]
+
+
+@pytest.fixture
+def full_disk(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that takes ten bytes of each write and then none, until the reserve is given up."""
+    write = os.write
+
+    def write_some(fd: int, data: bytes) -> int:
+        if not Path(folder, "reserve").exists():
+            return write(fd, data)
+        if len(data) < len(LINES[1]):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(fd, data[:10])
+
+    monkeypatch.setattr(journal.os, "write", write_some)
+
+
+def test_a_line_that_the_disk_has_no_room_for_is_not_there_in_part(folder: str, full_disk: None) -> None:
+    writer = Journal(folder)
+    writer.write_line(LINES[0])  # there is no reserve yet, and so this disk is not full
+    writer.keep_space_for_end()
+    with pytest.raises(OSError, match="No space left"):
+        writer.write_line(LINES[1])
+    assert read(folder) == LINES[0]
+
+
+def test_the_end_is_told_on_a_full_disk_in_the_space_that_was_kept_for_it(
+    folder: str, full_disk: None
+) -> None:
+    writer = Journal(folder)
+    writer.keep_space_for_end()
+    assert Path(folder, "reserve").stat().st_size == 65536
+    writer.end(JobEnded(9.0, "failed", "infrastructure", "disk_full", "full"))
+    assert decode(read(folder)).reason == "disk_full"
+    assert not Path(folder, "reserve").exists()
+
+
+@pytest.fixture
+def boot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file that says which boot of the board it is."""
+    monkeypatch.setenv("EDGEBENCH_BOARD_ROOT", str(tmp_path))
+    file = tmp_path / "proc/sys/kernel/random/boot_id"
+    file.parent.mkdir(parents=True)
+    file.write_text("1111\n")
+    return file
+
+
+def test_a_job_whose_board_restarted_ends_with_both_boot_ids(folder: str, boot: Path) -> None:
+    journal.note_boot(folder)
+    boot.write_text("2222\n")
+    (line,) = follow(folder, 0, no_sleep)
+    end = decode(line)
+    assert (end.failure_class, end.reason) == ("infrastructure", "board_restarted")
+    assert end.message == "the board restarted during the job: its boot id was 1111 and is 2222"
+
+
+def test_a_supervisor_that_was_killed_is_no_restart(folder: str, boot: Path) -> None:
+    journal.note_boot(folder)
+    (line,) = follow(folder, 0, no_sleep)
+    assert decode(line).reason == "supervisor_died"
+    assert decode(line).message.endswith("killed, or out of memory; no restart")
+
+
+def test_where_boots_have_no_names_a_restart_is_possible(folder: str, boot: Path) -> None:
+    boot.unlink()
+    journal.note_boot(folder)
+    (line,) = follow(folder, 0, no_sleep)
+    assert decode(line).message.endswith("the board may have restarted")
 
 
 def test_words_in_a_message_are_no_end() -> None:

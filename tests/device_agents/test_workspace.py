@@ -189,7 +189,55 @@ def test_jobs_of_last_month_are_removed_and_running_ones_never(workspace: Worksp
         os.utime(workspace.job(name), (long_ago, long_ago))
     with lock:
         workspace.remove_old_jobs()
-    assert names_in(workspace.jobs) == sorted(["old-and-running", "new"])
+        assert names_in(workspace.jobs) == ["new", "old", "old-and-running"]  # it may be the clock
+        age(workspace.job("old") + "/old", 86400 + 1)
+        workspace.remove_old_jobs()
+    assert names_in(workspace.jobs) == ["new", "old-and-running"]
+
+
+def age(path: str, seconds: float) -> None:
+    """Make a file that much older."""
+    changed = Path(path).stat().st_mtime - seconds
+    os.utime(path, (changed, changed))
+
+
+def clock_jumps(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    now = time.time
+    monkeypatch.setattr(time, "time", lambda: now() + seconds)
+
+
+@pytest.mark.parametrize("days", [30, -30])
+def test_a_clock_that_jumps_and_jumps_back_costs_no_job(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, days: int
+) -> None:
+    Path(workspace.job("just-ended")).mkdir()
+    for jump in (days, -days, days):
+        clock_jumps(monkeypatch, jump * 86400)
+        workspace.remove_old_jobs()
+        workspace.remove_old_jobs()
+        assert names_in(workspace.jobs) == ["just-ended"]
+
+
+def test_a_job_of_before_the_clock_went_back_gets_old_in_its_turn(workspace: Workspace) -> None:
+    Path(workspace.job("of-tomorrow")).mkdir()
+    age(workspace.job("of-tomorrow"), -30 * 86400)
+    workspace.remove_old_jobs()
+    age(workspace.job("of-tomorrow"), 8 * 86400)
+    age(workspace.job("of-tomorrow") + "/old", 8 * 86400)
+    workspace.remove_old_jobs()
+    assert names_in(workspace.jobs) == []
+
+
+def test_blobs_of_before_the_clock_went_back_go_before_what_was_used_since(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("device_agents.workspace.BLOB_BUDGET_BYTES", 10)
+    for name, ahead_s in (("of-tomorrow", 86400), ("used-now", 0), ("new", 0)):
+        path = Path(workspace.blobs) / name
+        path.write_bytes(b"12345")
+        age(str(path), -ahead_s)
+    workspace.evict_blobs(keep="new")
+    assert names_in(workspace.blobs) == ["new", "used-now"]
 
 
 def test_everything_belongs_to_its_user_alone(workspace: Workspace) -> None:

@@ -95,7 +95,7 @@ class PlayedSession:
         self.submitted.append(job)
         return job.job_id not in self.known
 
-    def follow(self, job_id: str) -> Iterator[Event]:
+    def follow(self, job_id: str, stopping: Callable[[], bool] | None = None) -> Iterator[Event]:
         play = self.plays.pop(0) if len(self.plays) > 1 else self.plays[0]
         if callable(play):
             yield from play()
@@ -522,6 +522,27 @@ def test_ctrl_c_cancels_the_job_and_keeps_what_is_finished(lab: Lab) -> None:
 
 
 @pytest.mark.usefixtures("interruptible")
+def test_a_case_whose_board_is_lost_when_the_user_stops_is_no_failure(lab: Lab) -> None:
+    begun, ended = threading.Event(), threading.Event()
+
+    def lost() -> Iterator[Event]:
+        yield from beginning()
+        begun.set()
+        while not any("stopping" in str(note) for note in lab.notes.of("note")):
+            time.sleep(0.01)
+        ended.set()
+        raise LinkLost("pi: the connection broke")
+
+    session = lab.board("pi", lost)
+    threading.Thread(target=ctrl_c, args=(begun, ended)).start()
+    assert not lab.run([planned()])
+    assert not lab.records()
+    assert session.cancelled == []
+    (note,) = [note for note in lab.notes.of("note") if "goes on" in str(note)]
+    assert f"job {session.submitted[0].job_id} could not be cancelled and goes on to its end" in str(note)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_a_second_ctrl_c_leaves_a_board_that_does_not_answer(lab: Lab) -> None:
     begun, told, let_go = threading.Event(), threading.Event(), threading.Event()
 
@@ -756,8 +777,9 @@ def test_a_job_carries_the_settings_of_its_run(lab: Lab) -> None:
     session = lab.board("nano", runtimes=[NANO], facts=FACTS._replace(family="jetson"))
     options = BoardOptions(performance_mode="max", via="trtexec", workspace_mib=64, cool_down_s=30.0)
     profiles = {"nano": device_profile("jetson-nano")}
-    assert lab.run([on_tensorrt("fp16")], options=options, profiles=profiles)
+    assert lab.run([on_tensorrt("fp16")], options=options, profiles=profiles, deadline_s=77.0)
     (job,) = session.submitted
+    assert job.deadline_s == 77.0
     assert job.performance_mode == "max"
     assert job.options == {"workspace_mib": "64", "via": "trtexec"}
     assert (job.max_start_temperature_c, job.cool_down_s) == (50.0, 30.0)

@@ -327,6 +327,31 @@ def test_who_only_asks_a_board_tries_it_once() -> None:
     assert pauses == []
 
 
+#: What Python says of an agent that is not there.
+NO_AGENT = "python3: can't open file '/w/agents/x.pyz': [Errno 2] No such file or directory"
+
+
+def test_a_board_whose_restart_emptied_its_workspace_gets_the_agent_again(journal: bytes) -> None:
+    asked: list[str] = []
+
+    def answer(command: list[str]) -> PlayedChannel:
+        asked.append("sh" if command[0] == "sh" else command[4])
+        if command[0] == "sh":
+            return PlayedChannel([])
+        if "sh" not in asked:
+            return PlayedChannel([], 2, NO_AGENT)
+        if command[4] == "submit":
+            return PlayedChannel([encode(SubmitReply("accepted", "job-1", []))])
+        return PlayedChannel([journal])
+
+    session = played(answer)
+    assert isinstance(list(session.follow("job-1"))[-1], JobEnded)
+    assert asked == ["follow", "sh", "follow"]
+    asked.clear()
+    assert session.submit(job(), {}, _no_progress) is True
+    assert asked == ["submit", "sh", "submit"]
+
+
 def test_every_channel_of_a_broken_link_is_closed(journal: bytes) -> None:
     parts = iter([[journal[:50], LinkLost("gone")], [journal]])
     transport = PlayedTransport(lambda _command: PlayedChannel(next(parts)))

@@ -138,6 +138,19 @@ def test_only_the_latest_run_of_a_plan_is_resumed(store: Store) -> None:
     assert store.unfinished("digest") is None
 
 
+def test_the_latest_run_is_the_last_that_began_also_after_this_computers_clock_went_back(
+    store: Store,
+) -> None:
+    store.finish(RUN.id, "2026-11-21T23:00:00Z", interrupted=False)
+    later = replace(RUN, id="20261101-120000-ffff", started_at="2026-11-01T12:00:00Z")
+    store.begin(later, "digest")
+    assert store.run("latest").id == later.id
+    assert [run.id for run in store.runs()] == [later.id, RUN.id]
+    resumed = store.unfinished("digest")
+    assert resumed is not None
+    assert resumed.id == later.id
+
+
 def test_a_run_is_found_by_its_id_the_beginning_of_it_or_as_the_latest(store: Store) -> None:
     later = replace(RUN, id="20261122-220000-ffff", started_at="2026-11-22T22:00:00Z")
     store.begin(later, "digest")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import socket
 import threading
 import time
@@ -44,6 +45,19 @@ def test_a_session_killed_while_writing_is_a_lost_link(sshd: OpenSshServer, conn
     threading.Timer(0.1, sshd.cut_sessions).start()
     with pytest.raises(LinkLost, match="the connection broke"):
         channel.write(bytes(64 << 20), 10)
+
+
+@pytest.mark.parametrize("jump_s", [-3600.0, 3600.0])
+def test_a_silence_is_measured_whatever_the_wall_clock_of_this_computer_does(
+    sshd: OpenSshServer, connect: Connect, monkeypatch: pytest.MonkeyPatch, jump_s: float
+) -> None:
+    channel = connect(sshd).start(["sh", "-c", "sleep 0.3; echo here; sleep 30"])
+    now = time.time
+    jumps = itertools.count()
+    monkeypatch.setattr(time, "time", lambda: now() + jump_s * next(jumps))
+    assert channel.read(100, 10) == b"here\n"
+    with pytest.raises(LinkTimeout, match=r"said nothing for 0\.2 s"):
+        channel.read(100, 0.2)
 
 
 def test_output_that_came_before_the_cut_can_still_be_read(sshd: OpenSshServer, connect: Connect) -> None:
