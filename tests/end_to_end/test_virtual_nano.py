@@ -173,6 +173,7 @@ def test_it_is_a_nano_with_jetpack_4_6_and_nobody_takes_its_times_for_one(first:
     assert facts["board"] == "NVIDIA Jetson Nano Developer Kit"
     assert (facts["jetpack"], facts["runtime_version"]) == ("4.6.1", "8.2.1.8")
     assert facts["python"].startswith("3.6.")
+    assert facts["tensorrt"] == "8.2.1-1+cuda10.2+standin"
     assert facts["virtualization"] == "emulated (virtual board)"
     assert "emulated" in record["reasons"]
     assert record["verdict"] != "valid"
