@@ -28,7 +28,11 @@ _PACKAGES = "var/lib/dpkg/status"
 _CPUS = Path("/sys/devices/system/cpu")
 _COMMANDS = {"nvpmodel": "/usr/sbin/nvpmodel", "jetson_clocks": "/usr/bin/jetson_clocks"}
 #: #include: sudo before 1.9.1 knows no @include. What this machine allows its own users is no matter here.
-_SUDOERS = f"root ALL=(ALL) ALL\n#include {SUDOERS}\n"
+_SUDOERS = f"""\
+Defaults secure_path="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+root ALL=(ALL) ALL
+#include {SUDOERS}
+"""
 
 
 def environment(kind: Kind, software: JetsonSoftware) -> dict[str, str]:
@@ -40,7 +44,7 @@ def environment(kind: Kind, software: JetsonSoftware) -> dict[str, str]:
     if software.has_tensorrt:
         found |= {
             "STANDIN_TENSORRT": TENSORRT,
-            # In every record of an engine: nobody takes it for the real one's.
+            # Wherever it is named, nobody takes it for the real one.
             "STANDIN_GPU_NAME": "NVIDIA Tegra X1 (stand-in)",
             "STANDIN_GPU_CC": "5.3",
             "STANDIN_GPU_MEMORY": str(kind.memory_kib * 1024),

@@ -112,6 +112,8 @@ def test_its_user_may_run_as_root_what_the_performance_mode_needs(whole: Path) -
     rules = (whole / "etc/sudoers.d/edgebench").read_text()
     assert "bench ALL=(root) NOPASSWD: \\\n    /usr/sbin/nvpmodel -m [0-9], \\\n" in rules
     assert '/usr/bin/jetson_clocks ""' in rules
+    # Else the scripts that run as root would run whatever the user has on PATH.
+    assert (whole / "etc/sudoers").read_text().startswith('Defaults secure_path="/usr/local/sbin:')
     protected = (whole / "etc/sudoers", whole / "etc/sudoers.d/edgebench")
     modes = {stat.S_IMODE(path.stat().st_mode) for path in protected}
     assert modes == {0o440}
