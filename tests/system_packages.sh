@@ -11,6 +11,7 @@ command -v ip >/dev/null || wanted+=(iproute2)
 command -v qemu-aarch64-static >/dev/null || wanted+=(qemu-user-static)
 command -v mmdebstrap >/dev/null || wanted+=(mmdebstrap)
 command -v arch-test >/dev/null || wanted+=(arch-test)
+command -v sudo >/dev/null || wanted+=(sudo)  # the virtual Jetson's, whose user raises its clocks
 [ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || wanted+=(debian-archive-keyring)
 
 if [ ${#wanted[@]} -eq 0 ]; then

@@ -72,13 +72,11 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
 def play(
     board: Annotated[str, typer.Argument(metavar="BOARD", help="A board that runs.")],
     script: Annotated[Path, typer.Argument(metavar="FILE.toml", help="Steps: at which second what is what.")],
-    loop: Annotated[
-        bool, typer.Option("--loop", help="Begin again after the last step, until Ctrl-C.")
-    ] = False,
+    loop: Annotated[bool, typer.Option("--loop", help="The last step begins anew, until Ctrl-C.")] = False,
 ) -> None:
     """Change what a board's sensors, firmware and tools say over time; ends at the last step, which stays.
 
-    Each [[step]] has `at` in seconds and values: temperature_c, throttled, clock_khz, ... or paths of files.
+    Each step has `at` in seconds and values: temperature_c, throttled, clock_khz, ... or paths of files.
 
     Example: bench lab play pi4 heat.toml
     """

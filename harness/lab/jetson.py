@@ -24,10 +24,15 @@ _CUDA = "10.2"
 _SYSTEM_PACKAGES = "usr/lib/python{}/dist-packages"
 _LOCAL_PACKAGES = "usr/local/lib/python{}/dist-packages"
 
+_PACKAGES = "var/lib/dpkg/status"
 _CPUS = Path("/sys/devices/system/cpu")
 _COMMANDS = {"nvpmodel": "/usr/sbin/nvpmodel", "jetson_clocks": "/usr/bin/jetson_clocks"}
 #: #include: sudo before 1.9.1 knows no @include. What this machine allows its own users is no matter here.
-_SUDOERS = f"root ALL=(ALL) ALL\n#include {SUDOERS}\n"
+_SUDOERS = f"""\
+Defaults secure_path="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+root ALL=(ALL) ALL
+#include {SUDOERS}
+"""
 
 
 def environment(kind: Kind, software: JetsonSoftware) -> dict[str, str]:
@@ -39,7 +44,7 @@ def environment(kind: Kind, software: JetsonSoftware) -> dict[str, str]:
     if software.has_tensorrt:
         found |= {
             "STANDIN_TENSORRT": TENSORRT,
-            # In every record of an engine: nobody takes it for the real one's.
+            # Wherever it is named, nobody takes it for the real one.
             "STANDIN_GPU_NAME": "NVIDIA Tegra X1 (stand-in)",
             "STANDIN_GPU_CC": "5.3",
             "STANDIN_GPU_MEMORY": str(kind.memory_kib * 1024),
@@ -53,8 +58,7 @@ def write_jetson(folder: Path, name: str, kind: Kind, software: JetsonSoftware) 
     tables = tomllib.loads(Path(__file__).with_name(kind.tree).read_text("utf-8"))
     files, stand_ins = folder / "files", folder / "stand-ins"
     system = _lines(tables["files"])
-    if not software.has_tensorrt:
-        system["var/lib/dpkg/status"] = _without_tensorrt(system["var/lib/dpkg/status"])
+    system[_PACKAGES] = _packages(system[_PACKAGES], software)
     write_tree(files, system)
     write_tree(stand_ins, _lines(tables["stand_ins"]) | device_tree(kind, "sys/firmware/devicetree/base"))
     # For `bench lab play`, which changes the power mode by the tool itself.
@@ -74,8 +78,11 @@ def _lines(table: Mapping[str, str]) -> dict[str, str]:
     return {path: text if text.endswith("\0") else text + "\n" for path, text in table.items()}
 
 
-def _without_tensorrt(status: str) -> str:
-    return re.sub(r"Package: libnvinfer8\n(?:.+\n)+\n?", "", status)
+def _packages(status: str, software: JetsonSoftware) -> str:
+    """Debian's list, which is where a record has its TensorRT from: it says there, too, what that one is."""
+    if not software.has_tensorrt:
+        return re.sub(r"Package: libnvinfer8\n(?:.+\n)+\n?", "", status)
+    return status.replace("+cuda10.2\n", "+cuda10.2+standin\n")
 
 
 def _link_cores(cpus: Path) -> None:

@@ -50,7 +50,8 @@ mount --bind "$board/stand-ins" "$root/run/stand-ins"
 
 if [ -e "$board/binds" ]; then
   while read -r target source; do
-    [ -e "$root/$target" ] || mkdir -p "$root/$target"
+    # Not every kernel has swap, and in /proc no place for it can be made.
+    [ -e "$root/$target" ] || mkdir -p "$root/$target" 2>/dev/null || continue
     mount --bind "$source" "$root/$target"
   done <"$board/binds"
 fi

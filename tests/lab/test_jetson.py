@@ -87,8 +87,9 @@ def test_a_board_gets_tensorrt_only_whole(tmp_path: Path) -> None:
     assert "libnvinfer" not in (files / "var/lib/dpkg/status").read_text()
 
 
-def test_its_gpu_is_named_a_stand_in_in_every_record(tmp_path: Path) -> None:
+def test_gpu_and_tensorrt_say_what_they_are(whole: Path, tmp_path: Path) -> None:
     assert jetson.environment(NANO, complete(tmp_path))["STANDIN_GPU_NAME"].endswith("(stand-in)")
+    assert "Version: 8.2.1-1+cuda10.2+standin\n" in (whole / "var/lib/dpkg/status").read_text()
 
 
 def test_tensorrt_and_cuda_lie_where_jetpack_has_them(whole: Path) -> None:
@@ -111,6 +112,8 @@ def test_its_user_may_run_as_root_what_the_performance_mode_needs(whole: Path) -
     rules = (whole / "etc/sudoers.d/edgebench").read_text()
     assert "bench ALL=(root) NOPASSWD: \\\n    /usr/sbin/nvpmodel -m [0-9], \\\n" in rules
     assert '/usr/bin/jetson_clocks ""' in rules
+    # Else the scripts that run as root would run whatever the user has on PATH.
+    assert (whole / "etc/sudoers").read_text().startswith('Defaults secure_path="/usr/local/sbin:')
     protected = (whole / "etc/sudoers", whole / "etc/sudoers.d/edgebench")
     modes = {stat.S_IMODE(path.stat().st_mode) for path in protected}
     assert modes == {0o440}
