@@ -18,11 +18,13 @@ from __future__ import annotations
 
 import argparse
 import random
+import signal
 import sys
 import tempfile
 import threading
 import time
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,7 +49,7 @@ KINDS: dict[Kind, float] = {"fin": 0.44, "rst": 0.40, "refuse": 0.135, "silent":
 REFUSED_S = 2.5
 
 #: How often the phase is looked at where a strike waits for one.
-LOOK_S = 0.03
+LOOK_S = 0.06
 
 
 @dataclass
@@ -121,13 +123,14 @@ class Campaign:
         for _ in range(2):
             with self.new_run(self.cache) as run:
                 begun, seen = time.monotonic(), dict.fromkeys(PHASES, 0.0)
+                strangers = Counter[str]()
                 run.start()
                 assert run.running is not None
                 last = begun
                 while run.running.poll() is None:
                     time.sleep(LOOK_S)
                     now = time.monotonic()
-                    seen[phase(self.board, run.number, self.link)] += now - last
+                    seen[phase(self.board, run.number, self.link, strangers)] += now - last
                     last = now
                 took, status = time.monotonic() - begun, run.wait()
                 passed, expected = dict(self.link.passed), told(run) if status == 0 else Told({})
@@ -149,31 +152,29 @@ class Campaign:
             begun, over = time.monotonic(), threading.Event()
             self.link.strikes = [point.strike for point in points if point.strike.after]
             run.start()
-            waiting = [
-                threading.Thread(target=self._strike_later, args=(run, point, over), daemon=True)
-                for point in points
-                if not point.strike.after
-            ]
-            for thread in waiting:
-                thread.start()
+            later = [point for point in points if not point.strike.after]
+            striking = threading.Thread(target=self._strike_later, args=(run, later, over), daemon=True)
+            striking.start()
             status = run.wait()
             over.set()
-            for thread in waiting:
-                thread.join()
+            striking.join()
             took, hits = time.monotonic() - begun, list(self.hits)
             self.link.strikes = []
             return points, hits, violations(run, status, self.normal.told), took
 
-    def _strike_later(self, run: StruckRun, point: Point, over: threading.Event) -> None:
-        if point.at_s is not None:
-            if not over.wait(point.at_s):
-                self.link.strike(point.strike)
-            return
+    def _strike_later(self, run: StruckRun, points: Sequence[Point], over: threading.Event) -> None:
+        """Strike when the points' times have come; one that finds no connection waits for the next."""
+        begun, strangers = time.monotonic(), Counter[str]()
+        due = {point: begun + point.at_s for point in points if point.at_s is not None}
         while not over.wait(LOOK_S):
-            if phase(self.board, run.number, self.link) == point.phase:
-                if not over.wait(point.into_s):
-                    self.link.strike(point.strike)
-                return
+            unseen = [point for point in points if point.phase and point not in due]
+            now = phase(self.board, run.number, self.link, strangers) if unseen else None
+            for point in unseen:
+                if point.phase == now:
+                    due[point] = time.monotonic() + point.into_s
+            for point in [point for point, at in due.items() if time.monotonic() >= at]:
+                if self.link.strike(point.strike):
+                    due[point] = float("inf")
 
     # --- kills ------------------------------------------------------------------------------------
 
@@ -243,9 +244,9 @@ def draw_point(draw: random.Random, normal: Undisturbed) -> Point:
     )
 
 
-def cuts(campaign: Campaign, wanted: int, only: int | None) -> Tally:
+def cuts(campaign: Campaign, wanted: int, first: int, only: int | None) -> Tally:
     """Strikes until so many have hit."""
-    tally, number = Tally(), 0 if only is None else only - 1
+    tally, number = Tally(), (first if only is None else only) - 1
     while tally.hits < wanted:
         number += 1
         points, hits, wrong, took = campaign.struck(number)
@@ -262,9 +263,9 @@ def cuts(campaign: Campaign, wanted: int, only: int | None) -> Tally:
     return tally
 
 
-def kills(campaign: Campaign, wanted: int, only: int | None) -> Tally:
+def kills(campaign: Campaign, wanted: int, first: int, only: int | None) -> Tally:
     """Kills until there were so many."""
-    tally, number = Tally(), 0 if only is None else only - 1
+    tally, number = Tally(), (first if only is None else only) - 1
     while tally.hits < wanted:
         number += 1
         killed, wrong, took = campaign.killed(number)
@@ -312,11 +313,13 @@ def main() -> None:
     parser.add_argument("--lab", type=Path, default=lab_home(), help="folder of the lab that is up")
     parser.add_argument("--runtime", default="null", help="for boards of the lab")
     parser.add_argument("--precision", default="fp32", help="for boards of the lab")
+    parser.add_argument("--first", type=int, default=1, help="begin with the runs of this number")
     parser.add_argument("--only", help="one point again: cuts:N or kills:N")
     arguments = parser.parse_args()
     half, _, number = (arguments.only or "").partition(":")
     only = int(number) if number else None
     wrong: list[str] = []
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the board is taken away
     with (
         opened(arguments) as board,
         tempfile.TemporaryDirectory(prefix="struck-cache-") as cache,
@@ -328,7 +331,7 @@ def main() -> None:
         print(f"undisturbed: {normal.seconds:.1f} s, bytes {normal.passed}, phases (s) {phases}", flush=True)
         for what, work, count in (("cuts", cuts, arguments.cuts), ("kills", kills, arguments.kills)):
             if count and half in ("", what):
-                tally = work(campaign, count, only)
+                tally = work(campaign, count, arguments.first, only)
                 show(what, tally)
                 wrong += tally.wrong
     print(f"\nviolations: {len(wrong)}")

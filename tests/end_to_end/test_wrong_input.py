@@ -239,7 +239,7 @@ def test_a_host_that_never_answers_is_given_up_at_the_deadline(workplace: Workpl
         write_board(workplace, "board", host="127.0.0.1", port=port, user="bench")
         begun = time.monotonic()
         failure = only_failure(workplace, workplace.bench("run", "--device", "board", *NULL))
-    assert time.monotonic() - begun < 15
+    assert time.monotonic() - begun < 60
     assert failure["class"] == "infrastructure"
     assert failure["reason"] in ("unreachable", "link_timeout")
     assert f"127.0.0.1 port {port}" in failure["message"]
@@ -437,6 +437,8 @@ def test_an_unreadable_ssh_config_fails_its_board_only(workplace: Workplace) -> 
 
 
 def test_a_port_that_is_no_ssh_server_is_named(workplace: Workplace) -> None:
+    (workplace.home / ".ssh").mkdir(mode=0o700)
+    (workplace.home / ".ssh" / "config").write_text("Host *\n    ConnectTimeout 2\n")
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         listening.listen(1)

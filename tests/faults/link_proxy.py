@@ -129,15 +129,17 @@ class LinkProxy:
             self._refuse_until = 0.0
 
     def strike(self, strike: Strike) -> bool:
-        """Do it now; whether there was a connection that it could hit."""
+        """Do it now, if there is a connection that it can hit; whether there was one."""
         with self._lock:
-            self.told(strike)
             links = [link for link in self._links if not link.silent]
+            if not links:
+                return False
+            self.told(strike)
             for link in links:
                 self._hit(link, strike)
             self._refuse(strike)
             self._wake.send(b"x")
-            return bool(links)
+            return True
 
     def hang_up(self) -> None:
         """End every connection, silent ones too, as a router that restarts."""

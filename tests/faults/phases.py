@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from tests.faults.link_proxy import LinkProxy
@@ -37,9 +38,9 @@ _COMMANDS = (
 )
 
 
-def phase(board: StruckBoard, number: int, link: LinkProxy) -> str:
-    """One of PHASES."""
-    lines = list(board.processes(number).values())
+def phase(board: StruckBoard, number: int, link: LinkProxy, strangers: Counter[str] | None = None) -> str:
+    """One of PHASES; `strangers` as for `StruckBoard.processes`."""
+    lines = list(board.processes(number, strangers).values())
     for words, name in _COMMANDS:
         if any(words in line for line in lines):
             return name

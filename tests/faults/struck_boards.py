@@ -8,6 +8,7 @@ import os
 import shutil
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -20,6 +21,9 @@ from tests.openssh import OpenSshServer
 
 #: Larger files of a stand-in's tree are libraries, not settings.
 _SETTING_BYTES = 1 << 16
+
+#: How often a process is asked what it runs.
+_TIMES_ASKED = 20
 
 #: What a stand-in notes of what was asked of it.
 _NOTES = (".log", ".pid")
@@ -53,21 +57,29 @@ class StruckBoard:
         """The same, as we see it."""
         return self.seen_home / f"struck-{number}"
 
-    def processes(self, number: int) -> dict[int, str]:
-        """Command lines of what runs on the board for that run, by process id."""
+    def processes(self, number: int, strangers: Counter[str] | None = None) -> dict[int, str]:
+        """Command lines of what runs on the board for that run, by process id.
+
+        Who asks often keeps `strangers`: processes that were none of the board's some times are not looked
+        at again. (Not at once: a process has its parent's command line until it starts its own program.)
+        """
         found = {}
-        wanted = self.workspace(number)
-        for folder in Path("/proc").iterdir():
-            if not folder.name.isdecimal() or int(folder.name) == os.getpid():
+        wanted = self.workspace(number).encode()
+        for pid in os.listdir("/proc"):  # noqa: PTH208 - asked many times a second
+            if not pid.isdecimal() or (strangers is not None and strangers[pid] > _TIMES_ASKED):
                 continue
             try:
-                line = folder.joinpath("cmdline").read_bytes().decode("utf-8", "replace").replace("\0", " ")
-                if wanted not in line or "bin/bench" in line:
-                    continue
-                if self.root_of is None or os.readlink(folder / "root") == self.root_of:  # noqa: PTH115
-                    found[int(folder.name)] = line
+                with open(f"/proc/{pid}/cmdline", "rb") as file:  # noqa: PTH123
+                    line = file.read()
+                is_ours = wanted in line and b"bin/bench" not in line and int(pid) != os.getpid()
+                if is_ours and self.root_of is not None:
+                    is_ours = os.readlink(f"/proc/{pid}/root") == self.root_of  # noqa: PTH115
             except OSError:
                 continue
+            if is_ours:
+                found[int(pid)] = line.decode("utf-8", "replace").replace("\0", " ")
+            elif strangers is not None:
+                strangers[pid] += 1
         return found
 
     def settings(self) -> dict[str, str]:
