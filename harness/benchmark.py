@@ -64,13 +64,15 @@ class MeasuredCase:
     """A case whose job went well and whose result files are here: what is left to do needs no board."""
 
     recording: Recording
-    files: tempfile.TemporaryDirectory[str]
+    folder: Path
     known: bool
+    #: Keeps the folder until it is closed.
+    keeping: contextlib.ExitStack
 
     def outcome(self) -> CaseOutcome:
         """The record with its samples; the files are gone then. Raises CaseError if they cannot be judged."""
-        with self.files as folder:
-            return CaseOutcome(*self.recording.measured(Path(folder)), self.known)
+        with self.keeping:
+            return CaseOutcome(*self.recording.measured(self.folder), self.known)
 
 
 @dataclass(frozen=True)
@@ -117,12 +119,10 @@ def run_case(
     failed = recording.failed()
     if failed is not None:
         return CaseOutcome(failed, {}, known)
-    with contextlib.ExitStack() as unless_fetched:
-        files = tempfile.TemporaryDirectory(prefix="edgebench-")
-        unless_fetched.callback(files.cleanup)
-        session.fetch(request.job_id, recording.files(), Path(files.name))
-        unless_fetched.pop_all()
-    return MeasuredCase(recording, files, known)
+    with contextlib.ExitStack() as keeping:
+        folder = Path(keeping.enter_context(tempfile.TemporaryDirectory(prefix="edgebench-")))
+        session.fetch(request.job_id, recording.files(), folder)
+        return MeasuredCase(recording, folder, known, keeping.pop_all())
 
 
 def _endless(session: DeviceSession, job_id: str) -> AgentError:

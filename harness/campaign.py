@@ -225,7 +225,7 @@ class Campaign:
             todo = deque(_Trial(item, workload) for item, workload in ready)
             while todo and not self._stop.is_set():
                 trial = todo.popleft()
-                measured = self._measured(board, trial)
+                measured = self._tried(board, trial)
                 finishing.append(_started(functools.partial(self._finished, trial, measured)))
                 beside = 1 if _leaves_time(trial, measured, todo) else 0
                 again = [finishing.popleft().result() for _ in range(len(finishing) - beside)]
@@ -237,7 +237,7 @@ class Campaign:
             for future in finishing:
                 future.result()
 
-    def _measured(self, board: _Board, trial: _Trial) -> MeasuredCase | CaseOutcome:
+    def _tried(self, board: _Board, trial: _Trial) -> MeasuredCase | CaseOutcome:
         """What came of the case on its board; a board that failed has given a failure."""
         item, settings = trial.item, self._settings
         request = CaseRequest(

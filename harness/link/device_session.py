@@ -222,6 +222,8 @@ class DeviceSession:
             channel.finish_input()
             while piece := channel.read(min(_CHUNK_BYTES, arriving.lacking_bytes + 1), COMMAND_TIMEOUT_S):
                 arriving.take(piece)
+            if arriving.lacking_bytes and channel.wait(COMMAND_TIMEOUT_S) < 0:
+                raise LinkLost(f"{self.device}: the agent was killed giving {arriving.lacking[0].name}")
             arriving.end()
         finally:
             channel.close()
