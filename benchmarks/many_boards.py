@@ -36,8 +36,8 @@ KINDS = ("pi3", "zero2w", "pi4", "pi5", "nano")
 #: What a board is measured with by each runtime.
 PRECISIONS = {"null": ("fp32",), "onnxruntime": ("fp32", "int8")}
 
-#: What a board may need at once: sshd, and under QEMU the agent's commands, supervisor and worker (145 MB
-#: were seen); and with onnxruntime.
+#: What a board may need at once: sshd, and under QEMU the agent with supervisor and worker (145 MB were
+#: seen); and with onnxruntime.
 BOARD_MB, ONNXRUNTIME_BOARD_MB = 180.0, 600.0
 #: Left to this machine and the controller.
 SPARE_MB = 1500.0

@@ -66,13 +66,13 @@ class MeasuredCase:
 
     recording: Recording
     folder: Path
-    #: Removes the folder.
-    held: contextlib.ExitStack
     known: bool
+    #: Keeps the folder until it is closed.
+    keeping: contextlib.ExitStack
 
     def outcome(self) -> CaseOutcome:
         """The record with its samples; the files are gone then. Raises CaseError if they cannot be judged."""
-        with self.held:
+        with self.keeping:
             return CaseOutcome(*self.recording.measured(self.folder), self.known)
 
 
@@ -122,10 +122,10 @@ def run_case(
     failed = recording.failed()
     if failed is not None:
         return CaseOutcome(failed, {}, known)
-    with contextlib.ExitStack() as held:
-        folder = held.enter_context(held_folder(scratch_folder(), "edgebench-results-"))
+    with contextlib.ExitStack() as keeping:
+        folder = keeping.enter_context(held_folder(scratch_folder(), "edgebench-results-"))
         session.fetch(request.job_id, recording.files(), folder)
-        return MeasuredCase(recording, folder, held.pop_all(), known)
+        return MeasuredCase(recording, folder, known, keeping.pop_all())
 
 
 def _told(

@@ -279,8 +279,8 @@ class DeviceSession:
                 if not piece:
                     break
                 arriving.take(piece)
-            if arriving.lacking_bytes > 0 and channel.wait(COMMAND_TIMEOUT_S) < 0:
-                raise LinkLost(f"{self.device}: the agent was killed while it gave {names[0]}")
+            if arriving.lacking_bytes and channel.wait(COMMAND_TIMEOUT_S) < 0:
+                raise LinkLost(f"{self.device}: the agent was killed giving {arriving.lacking[0].name}")
             arriving.end()
         finally:
             channel.close()

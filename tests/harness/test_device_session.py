@@ -409,6 +409,17 @@ def test_results_are_whole_wherever_the_link_breaks(tmp_path: Path) -> None:
         assert {path.name: path.read_bytes() for path in folder.iterdir()} == RESULTS
 
 
+def test_an_agent_that_is_killed_while_it_gives_results_is_asked_for_the_rest(tmp_path: Path) -> None:
+    ends = iter([-9, 0])
+
+    def answer(command: list[str]) -> PlayedChannel:
+        status = next(ends)
+        return PlayedChannel([sent(command)[:210] if status else sent(command)], status)
+
+    played(answer).fetch("job-1", FILES, tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == RESULTS
+
+
 @pytest.mark.parametrize("came", [b"", CONTENT[:-1], CONTENT + b"!", b"!" + CONTENT[1:]])
 def test_a_result_that_is_not_what_was_announced_is_an_error(tmp_path: Path, came: bytes) -> None:
     session = played(lambda _command: PlayedChannel([came]))
