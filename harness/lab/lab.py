@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.errors import LabError
-from harness.lab import binfmt, cgroups, network
+from harness.lab import binfmt, cgroups, network, qemu
 from harness.lab.board import Board, remove_folder
 from harness.lab.kinds import Kind, kinds
 from harness.lab.lab_inventory import LabInventory
@@ -17,7 +17,7 @@ from harness.lab.locking import locked
 from harness.lab.names import LabNames, board_names
 from harness.lab.pythons import find_python
 from harness.lab.requirements import check, check_root
-from harness.lab.roots import make_root, root_folder
+from harness.lab.roots import make_root, must_unpack, root_folder
 from harness.lab.state import BoardState, LabState, read_state, write_state
 
 Tell = Callable[[str], None]
@@ -45,7 +45,7 @@ class Lab:
 
     def up(self, chosen: Sequence[Kind], count: int = 1) -> list[Board]:
         """Start `count` boards of each kind; returns them once they answer. Raises LabError."""
-        check(chosen, root_is_made=root_folder(self.roots).is_dir())
+        check(chosen, unpacks=must_unpack(self.roots, chosen))
         if set(":,\\") & set(str(self.home) + str(self.roots)):
             raise LabError(
                 f"{self.home}: an overlay takes no folder with a colon, a comma or a backslash in its name",
@@ -88,12 +88,10 @@ class Lab:
             state = self._save(replace(state, subnet=wanted))
         network.make_bridge(self.names, state.network)
         if any(kind.is_emulated for kind in chosen):
-            binfmt.mount()
-            if not binfmt.has_interpreter():
-                binfmt.register(self.names.binfmt)
-            note = binfmt.age_note()
-            if note:
-                self.tell(note)
+            if qemu.is_needed():
+                program = qemu.get_qemu(self.roots, self.tell)
+                binfmt.mount()
+                binfmt.register(self.names.binfmt, program.path, self.tell)
             make_root(self.roots, self.tell)
         self.inventory.make_key()
         return state
