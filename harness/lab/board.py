@@ -12,7 +12,7 @@ from pathlib import Path
 
 from harness.errors import LabError
 from harness.lab import cgroups, network
-from harness.lab.board_files import write_board_files
+from harness.lab.board_files import VIRTUAL_BOARD, write_board_files
 from harness.lab.kinds import Kind
 from harness.lab.names import LabNames
 from harness.lab.programs import environment
@@ -61,15 +61,24 @@ class Board:
         cgroups.make_group(self.group, self.kind.memory_kib * 1024)
         network.connect(self.names, self.subnet, self.name, self.number)
 
-    def start(self, lower: Path) -> None:
-        """Start it on the root `lower`; it runs on when this process ends."""
+    @property
+    def root_seen_from_here(self) -> Path:
+        """Its whole tree while it runs; its mounts are in no other namespace. Raises LabError."""
+        for pid in cgroups.processes(self.group):
+            root = Path(f"/proc/{pid}/root")
+            if (root / VIRTUAL_BOARD).exists():
+                return root
+        raise LabError(f"{self.name}: runs no more: {self._last_words()}")
+
+    def start(self, *lower: Path) -> None:
+        """Start it on its root, the last of `lower`, under the others; it runs on when this process ends."""
         # It goes on once it is in its group: no process of the board is ever outside of it.
         enter = 'read -r _ && exec "$@" </dev/null'
         command = [
             "sh", "-c", enter, "enter",
             "ip", "netns", "exec", self.names.namespace(self.name),
             "unshare", "--mount", "--pid", "--uts", "--ipc", "--fork", "--kill-child",
-            "sh", _START, self.folder, lower, self.name, self.kind.cpu or "",
+            "sh", _START, self.folder, ":".join(map(str, lower)), self.name, self.kind.cpu or "",
         ]  # fmt: skip
         with (self.folder / "log").open("ab") as log:
             child = subprocess.Popen(

@@ -8,7 +8,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from harness.errors import LabError
+from harness.errors import CaseError, LabError
+from harness.farm.inventory import FILE_NAME
 from harness.lab import binfmt, cgroups, network, qemu
 from harness.lab.board import Board, remove_folder
 from harness.lab.kinds import Kind, kinds
@@ -18,9 +19,13 @@ from harness.lab.names import LabNames, board_names
 from harness.lab.pythons import find_python
 from harness.lab.requirements import check, check_root
 from harness.lab.roots import make_root, must_unpack, root_folder
+from harness.lab.runtimes_layer import RuntimesLayer, layer_of, make_layer
 from harness.lab.state import BoardState, LabState, read_state, write_state
 
 Tell = Callable[[str], None]
+
+#: Begins the name of a board on which runtimes are installed for the others; kinds have no such name.
+_SETUP = "setup-"
 
 
 @dataclass(frozen=True)
@@ -43,8 +48,11 @@ class Lab:
         """How its boards are reached."""
         return LabInventory(self.home)
 
-    def up(self, chosen: Sequence[Kind], count: int = 1) -> list[Board]:
-        """Start `count` boards of each kind; returns them once they answer. Raises LabError."""
+    def up(self, chosen: Sequence[Kind], count: int = 1, *, bare: bool = False) -> list[Board]:
+        """Start `count` boards of each kind; returns them once they answer. Raises LabError.
+
+        They have the runtimes there are for them, unless they are to be `bare`.
+        """
         check(chosen, unpacks=must_unpack(self.roots, chosen))
         if set(":,\\") & set(str(self.home) + str(self.roots)):
             raise LabError(
@@ -55,7 +63,7 @@ class Lab:
             self._remove_dead_boards()
             there = {board.name for board in read_state(self._state).boards}
             try:
-                return self._start_all(chosen, count)
+                return self._start_all(chosen, count, bare)
             except BaseException:
                 # Also Ctrl-C: the new ones go, whole or not, and those of before stay.
                 for entry in read_state(self._state).boards:
@@ -96,34 +104,75 @@ class Lab:
         self.inventory.make_key()
         return state
 
-    def _start_all(self, chosen: Sequence[Kind], count: int) -> list[Board]:
+    def _start_all(self, chosen: Sequence[Kind], count: int, bare: bool) -> list[Board]:
         """They start side by side; in the inventory are those that answered."""
-        state = self._prepare(read_state(self._state), chosen)
+        self._prepare(read_state(self._state), chosen)
+        layers = {kind.name: None if bare else self._runtimes(kind) for kind in chosen}
+        state = read_state(self._state)
         boards: list[Board] = []
         for kind in chosen:
             for name in board_names(kind.name, count, frozenset(entry.name for entry in state.boards)):
-                state, board = self._start(state, name, kind)
+                state, board = self._start(state, name, kind, layers[kind.name])
                 boards.append(board)
         for board in boards:
             board.wait()
-            self.inventory.add(board, find_python(board.kind))
+            self.inventory.add(board, _python(board.kind, layers[board.kind.name]))
         self.inventory.give_to_caller(self._state)
         return boards
 
+    def _runtimes(self, kind: Kind) -> RuntimesLayer | None:
+        """What boards of the kind come up with, made where it is not there yet; None where it cannot be."""
+        layer = layer_of(self.roots, kind)
+        if layer is None or layer.is_made:
+            return layer
+        if qemu.is_needed() and not qemu.runs_runtimes(self.roots):
+            return None
+        try:
+            with locked(self.roots, self.tell):
+                # Another lab may have made it meanwhile.
+                if not layer.is_made:
+                    self._make_runtimes(layer)
+        except CaseError as error:
+            remedy = error.remedy or "try again later"
+            self.tell(f"{kind.name} comes up bare, which --bare does at once: {error.message}; {remedy}")
+            return None
+        return layer
+
+    def _make_runtimes(self, layer: RuntimesLayer) -> None:
+        """On the board with the most memory of those that will share it, which then goes."""
+        packages = ", ".join(pin.exact for pin in layer.pins if pin.name != "pip")
+        size = f"50 MB from the package index, 180 MB in {layer.folder}"
+        self.tell(f"setting a board up, once for all of its kind: {packages}; {size}, a minute")
+        sharing = [kind for kind in kinds().values() if layer_of(self.roots, kind) == layer]
+        kind = max(sharing, key=lambda kind: kind.memory_kib)
+        _, board = self._start(read_state(self._state), _SETUP + kind.name, kind, None)
+        try:
+            board.wait()
+            make_layer(layer, board, self.inventory.entry(board, None, board.folder / FILE_NAME), self.tell)
+        finally:
+            self._remove_board(BoardState(board.name, kind.name, board.number))
+
     def _remove_dead_boards(self) -> None:
-        """Those whose processes are gone: this machine was started anew, or somebody ended them."""
+        """Those whose processes are gone: this machine was started anew, or somebody ended them.
+
+        And one that was being set up when its `up` was killed.
+        """
         for board in self.boards():
-            if not board.is_running:
-                self.tell(f"{board.name} runs no more; it is taken away")
+            if not board.is_running or board.name.startswith(_SETUP):
+                if not board.is_running:
+                    self.tell(f"{board.name} runs no more; it is taken away")
                 self._remove_board(BoardState(board.name, board.kind.name, board.number))
 
-    def _start(self, state: LabState, name: str, kind: Kind) -> tuple[LabState, Board]:
+    def _start(
+        self, state: LabState, name: str, kind: Kind, layer: RuntimesLayer | None
+    ) -> tuple[LabState, Board]:
         number = state.next_number(network.FIRST_NUMBER, network.LAST_NUMBER)
         entry = BoardState(name, kind.name, number)
         state = self._save(state.with_board(entry))
         board = self._board(state, entry)
         board.make(self.inventory.public_key, find_python(kind))
-        board.start(root_folder(self.roots) if kind.is_emulated else Path("/"))
+        root = root_folder(self.roots) if kind.is_emulated else Path("/")
+        board.start(*([layer.tree] if layer else []), root)
         return state, board
 
     def _remove_board(self, entry: BoardState) -> None:
@@ -190,3 +239,11 @@ class Lab:
     def _save(self, state: LabState) -> LabState:
         write_state(self._state, state)
         return state
+
+
+def _python(kind: Kind, layer: RuntimesLayer | None) -> str | None:
+    """The Python of a board that is not simply its python3."""
+    if layer is not None:
+        return layer.python
+    found = find_python(kind)
+    return str(found) if found else None

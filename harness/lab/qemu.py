@@ -71,6 +71,12 @@ def find_qemu(roots: Path) -> Qemu | None:
     return max(found, key=lambda qemu: (qemu.is_good, qemu.path == own_place(roots)), default=None)
 
 
+def runs_runtimes(roots: Path) -> bool:
+    """Whether the QEMU that boards get runs what is installed on them."""
+    found = find_qemu(roots)
+    return found is not None and found.is_good
+
+
 def get_qemu(roots: Path, tell: Tell) -> Qemu:
     """One that will do, fetched now where there is none; an older one where it cannot be had.
 
@@ -89,7 +95,7 @@ def get_qemu(roots: Path, tell: Tell) -> Qemu:
         if found is None:
             raise
         tell(f"no newer QEMU could be had: {error.message}; {error.remedy or 'try again later'}")
-        tell(f"with {found.words}, onnxruntime newer than 1.23.2 and TFLite die on these boards")
+        tell(f"with {found.words} onnxruntime newer than 1.23.2 and TFLite die on boards: they come up bare")
         return found
 
 

@@ -16,6 +16,8 @@ from harness.lab.mmdebstrap import unpack
 from harness.lab.programs import call
 
 SUITE = "bookworm"
+#: What decides with a processor which packages run there.
+PYTHON, GLIBC = (3, 11), (2, 36)
 PACKAGES = (
     "libstdc++6", "libgomp1", "iproute2", "kmod", "python3", "python3-venv", "openssh-server",
     "openssh-sftp-server", "ca-certificates", "procps", "libc-bin", "base-passwd", "base-files", "bash",

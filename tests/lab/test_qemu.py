@@ -97,7 +97,7 @@ def test_without_a_mirror_the_old_one_serves_and_what_dies_under_it_is_told(plac
     assert place.told[1:] == [
         "no newer QEMU could be had: mmdebstrap failed (status 25): no way to the mirror; see that it is "
         "reached",
-        "with QEMU 7.2, onnxruntime newer than 1.23.2 and TFLite die on these boards",
+        "with QEMU 7.2 onnxruntime newer than 1.23.2 and TFLite die on boards: they come up bare",
     ]
 
 
