@@ -133,8 +133,9 @@ class Lab:
                 if not layer.is_made:
                     self._make_runtimes(layer)
         except CaseError as error:
-            remedy = error.remedy or "try again later"
-            self.tell(f"{kind.name} comes up bare, which --bare does at once: {error.message}; {remedy}")
+            # Its own remedy names a board that is gone.
+            remedy = f"bench device setup {kind.name}, with --wheels DIR where there is no package index"
+            self.tell(f"{kind.name} comes up bare: {error.message}; {remedy} (--bare does not try)")
             return None
         return layer
 
