@@ -34,6 +34,8 @@ from reports.record import Case, Record
 #: Beyond the timed loops: loading, evaluating and proving on a slow board, seconds.
 REPETITION_ALLOWANCE_S = 180.0
 JOB_ALLOWANCE_S = 600.0
+#: One example of the labelled data: a large network on a Pi 3. They are run once, after the timed loop.
+EXAMPLE_ALLOWANCE_S = 2.0
 
 #: Building an engine on a Nano takes minutes for a small network and half an hour for a large one.
 BUILD_ALLOWANCE_S = {"tensorrt": 5400.0}
@@ -171,7 +173,10 @@ def job_of(request: CaseRequest) -> Job:
     case, workload, profile = request.case, request.workload, request.measurement
     board, cool_down_s = request.profile, request.options.cool_down_s
     loops_s = profile.repetitions * (profile.warmup_max_s + profile.max_time_s + REPETITION_ALLOWANCE_S)
-    longest_s = loops_s + JOB_ALLOWANCE_S + BUILD_ALLOWANCE_S.get(case.runtime, 0.0) + cool_down_s
+    examples = workload.evaluation.examples if workload.evaluation else 0
+    evaluation_s = examples * EXAMPLE_ALLOWANCE_S
+    building_s = BUILD_ALLOWANCE_S.get(case.runtime, 0.0)
+    longest_s = loops_s + evaluation_s + JOB_ALLOWANCE_S + building_s + cool_down_s
     return Job(
         protocol=PROTOCOL_VERSION,
         job_id=request.job_id,

@@ -8,7 +8,6 @@ command -v ssh >/dev/null || wanted+=(openssh-client)
 command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || wanted+=(chromium)
 # Virtual boards (bench lab).
 command -v ip >/dev/null || wanted+=(iproute2)
-command -v qemu-aarch64-static >/dev/null || wanted+=(qemu-user-static)
 command -v mmdebstrap >/dev/null || wanted+=(mmdebstrap)
 command -v arch-test >/dev/null || wanted+=(arch-test)
 command -v sudo >/dev/null || wanted+=(sudo)  # the virtual Jetson's, whose user raises its clocks

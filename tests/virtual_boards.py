@@ -15,7 +15,7 @@ from harness.lab import binfmt, cgroups, network
 from harness.lab.kinds import chosen_kinds
 from harness.lab.names import LabNames
 from harness.lab.requirements import check
-from harness.lab.roots import root_folder
+from harness.lab.roots import must_unpack
 
 #: Made by the first test that wants it, about a minute; kept for later runs.
 ROOTS = Path(os.environ.get("EDGEBENCH_LAB_ROOTS", f"/var/tmp/edgebench-lab-roots-{os.getuid()}"))
@@ -24,7 +24,8 @@ ROOTS = Path(os.environ.get("EDGEBENCH_LAB_ROOTS", f"/var/tmp/edgebench-lab-root
 def missing(*kinds: str) -> str | None:
     """Why boards of these kinds cannot be started here, or None."""
     try:
-        check(chosen_kinds(kinds), root_is_made=root_folder(ROOTS).is_dir())
+        chosen = chosen_kinds(kinds)
+        check(chosen, unpacks=must_unpack(ROOTS, chosen))
         cgroups.memory_hierarchy()
     except LabError as error:
         return f"{error.message} ({error.remedy})"

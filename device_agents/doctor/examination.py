@@ -135,13 +135,16 @@ def _python() -> _Python:
 
 
 def _base_python() -> Optional[str]:
-    """An environment made with an environment's interpreter would hang on that one; so the one below."""
+    """An environment made with an environment's interpreter would hang on that one; so the one below.
+
+    By its own name and no link's: it has to be the same before and after an environment was made with it.
+    """
     if sys.prefix == sys.base_prefix:
-        return sys.executable
+        return os.path.realpath(sys.executable) if sys.executable else None
     settings = LinuxFiles().table(os.path.join(sys.prefix, "pyvenv.cfg"), "=")
     names = ("python{}.{}".format(*sys.version_info[:2]), "python3", "python")
     paths = [os.path.join(settings.get("home", ""), name) for name in names]
-    return next((path for path in paths if os.access(path, os.X_OK)), None)
+    return next((os.path.realpath(path) for path in paths if os.access(path, os.X_OK)), None)
 
 
 def _glibc() -> Optional[str]:

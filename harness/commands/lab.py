@@ -34,10 +34,14 @@ _MOST = 250
 def up(
     kind: Annotated[str, typer.Argument(metavar="KIND[,KIND..]", help="pi3, zero2w, pi4, pi5, nano.")],
     count: Annotated[int, typer.Option(min=1, max=_MOST, metavar="N", help="Boards of each kind.")] = 1,
+    bare: Annotated[bool, typer.Option("--bare", help="Without runtimes, as boards come.")] = False,
 ) -> None:
-    """Start virtual boards; the first time their Debian is made, which takes up to a minute and 130 MB.
+    """Start virtual boards, with numpy, onnxruntime and TFLite as `bench device setup` leaves them.
 
-    A board is reached by its name: bench run --device pi4. Its results carry the reason `emulated`: accuracy,
+    The first time takes two to three minutes and 350 MB: Debian, a QEMU where this machine's is too old, and
+    the runtimes. They stay for the next time, which takes a second.
+
+    A board is reached by its name: bench run --device pi5. Its results carry the reason `emulated`: accuracy,
     deployment and failures are real, times say nothing about the real board.
 
     Example: bench lab up pi4,pi5 --count 2
@@ -45,7 +49,7 @@ def up(
     chosen = chosen_kinds(words(kind) or ())
     lab = _lab()
     began = time.monotonic()
-    boards = lab.up(chosen, count)
+    boards = lab.up(chosen, count, bare=bare)
     _show(boards)
     names = " ".join(board.name for board in boards)
     console.note(f"{len(boards)} up in {time.monotonic() - began:.1f} s. Next: bench device check {names}")

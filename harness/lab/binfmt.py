@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
-import struct
+from collections.abc import Callable
 from pathlib import Path
 
 from harness.errors import LabError
-from harness.lab.programs import call, which
-from harness.lab.requirements import QEMU_NAMES
+from harness.lab.programs import call
 
 PLACE = Path("/proc/sys/fs/binfmt_misc")
 
@@ -21,10 +19,6 @@ _MASK = b"\xff" * 7 + b"\x00" + b"\xff" * 8 + b"\xfe\xff\xff\xff"
 #: P: programs see their own argv[0]; O: they are opened before; C: with the rights of the program;
 #: F: QEMU is opened now, so that a root needs no copy of it.
 _FLAGS = "POCF"
-
-_PT_INTERP = 3
-#: QEMU 10.0.2 was seen to run onnxruntime 1.31.1, 7.2 was not; nothing between was tried.
-_GOOD_MAJOR = 10
 
 
 def has_interpreter(place: Path = PLACE) -> bool:
@@ -66,51 +60,27 @@ def registration(name: str, interpreter: Path) -> bytes:
     return b":%s:M::%s:%s:%s:%s" % (name.encode(), magic, mask, bytes(interpreter), _FLAGS.encode())
 
 
-def register(name: str) -> None:
-    """Add the lab's own line."""
+def register(name: str, interpreter: Path, tell: Callable[[str], None], place: Path = PLACE) -> None:
+    """Put the lab's own line in front of all others: the kernel asks the newest first.
+
+    Where that may not be done (some containers), a line that is there has to serve; raises LabError without.
+    """
+    entry = place / name
+    if entry.exists():
+        if f"interpreter {interpreter}" in entry.read_text("utf-8", "replace").splitlines():
+            return
+        unregister(name, place)
     try:
-        (PLACE / "register").write_bytes(registration(name, find_qemu()))
+        (place / "register").write_bytes(registration(name, interpreter))
     except OSError as error:
-        raise LabError(f"{PLACE}/register: QEMU cannot be registered: {error.strerror}") from error
+        said = f"{place}/register: {interpreter} cannot be registered: {error.strerror}"
+        if not has_interpreter(place):
+            raise LabError(said) from error
+        tell(f"{said}; boards use the QEMU that this kernel knows already")
 
 
-def unregister(name: str) -> None:
+def unregister(name: str, place: Path = PLACE) -> None:
     """Take the lab's own line away, if it is there."""
-    entry = PLACE / name
+    entry = place / name
     if entry.exists():
         entry.write_text("-1")
-
-
-def find_qemu() -> Path:
-    """A QEMU that needs no libraries of the root it is used in."""
-    found = [Path(path) for path in map(which, QEMU_NAMES) if path]
-    for path in found:
-        if is_static(path):
-            return path
-    raise LabError(
-        f"no QEMU for aarch64 that is linked statically: found {', '.join(map(str, found)) or 'none'}",
-        "apt-get install -y qemu-user-static",
-    )
-
-
-def age_note() -> str | None:
-    """What does not work with the QEMU there is, or None. Versions are those it was seen with."""
-    said = call(find_qemu(), "--version")
-    found = re.search(r"version (\d+)\.(\d+)", said)
-    if found is None or int(found[1]) >= _GOOD_MAJOR:
-        return None
-    return (
-        f"QEMU {found[1]}.{found[2]}: on these boards onnxruntime newer than 1.23.2 dies at import; "
-        f"{_GOOD_MAJOR}.0 runs it (Debian 12: qemu-user of bookworm-backports)"
-    )
-
-
-def is_static(program: Path) -> bool:
-    """Whether an ELF file of 64 bits asks for no loader."""
-    with program.open("rb") as file:
-        header = file.read(64)
-        (offset,) = struct.unpack_from("<Q", header, 32)
-        size, count = struct.unpack_from("<HH", header, 54)
-        file.seek(offset)
-        table = file.read(size * count)
-    return all(struct.unpack_from("<I", table, at * size)[0] != _PT_INTERP for at in range(count))

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from harness.errors import LabError
 from harness.lab import cgroups, jetson, network
-from harness.lab.board_files import write_board_files
-from harness.lab.jetson_software import JetsonSoftware
+from harness.lab.board_files import VIRTUAL_BOARD, write_board_files
+from harness.lab.fittings import Fittings
 from harness.lab.kinds import Kind
 from harness.lab.names import LabNames
 from harness.lab.programs import environment
@@ -53,28 +53,39 @@ class Board:
         """Whether it has any process."""
         return bool(cgroups.processes(self.group))
 
-    def make(self, public_key: str, python: Path | None, software: JetsonSoftware | None = None) -> None:
+    def make(self, public_key: str, fittings: Fittings) -> None:
         """Its files, group and network; `public_key` opens it."""
         for name in ("root", "disk", "files"):
             place = self.folder / name
             place.mkdir(parents=True, exist_ok=True)
             place.chmod(0o755)
+        software = fittings.jetson
         variables = jetson.environment(self.kind, software) if software else None
-        write_board_files(self.folder, self.name, self.kind, public_key, python, variables)
+        write_board_files(self.folder, self.name, self.kind, public_key, fittings.host_python, variables)
         if software is not None:
             jetson.write_jetson(self.folder, self.name, self.kind, software)
         cgroups.make_group(self.group, self.kind.memory_kib * 1024)
         network.connect(self.names, self.subnet, self.name, self.number)
 
-    def start(self, lower: Path) -> None:
-        """Start it on the root `lower`; it runs on when this process ends."""
+    @property
+    def root_seen_from_here(self) -> Path:
+        """Its whole tree while it runs; its mounts are in no other namespace. Raises LabError."""
+        for pid in cgroups.processes(self.group):
+            root = Path(f"/proc/{pid}/root")
+            if (root / VIRTUAL_BOARD).exists():
+                return root
+        raise LabError(f"{self.name}: runs no more: {self._last_words()}")
+
+    def start(self, *lowers: Path) -> None:
+        """Start it on its root, the last of `lowers`, under the others; it runs on when this process ends."""
+        self._lowers.write_text(":".join(map(str, lowers)), "utf-8")
         # It goes on once it is in its group: no process of the board is ever outside of it.
         enter = 'read -r _ && exec "$@" </dev/null'
         command = [
             "sh", "-c", enter, "enter",
             "ip", "netns", "exec", self.names.namespace(self.name),
             "unshare", "--mount", "--pid", "--uts", "--ipc", "--fork", "--kill-child",
-            "sh", _START, self.folder, lower, self.name, self.kind.cpu or "",
+            "sh", _START, self.folder, self._lowers.read_text("utf-8"), self.name, self.kind.cpu or "",
         ]  # fmt: skip
         with (self.folder / "log").open("ab") as log:
             child = subprocess.Popen(
@@ -108,14 +119,14 @@ class Board:
         """End it as a pulled plug does; its files stay, and its address answers that nobody listens."""
         cgroups.end_processes(self.group)
 
-    def restart(self, lower: Path) -> None:
+    def restart(self) -> None:
         """Cut its power and start it again, as another boot; returns once its sshd answers.
 
         Its files stay, but for those of a board whose changes lie in memory (`root = "host"`).
         """
         self.cut_power()
         (self.folder / "stand-ins/boot_id").write_text(f"{uuid.uuid4()}\n")
-        self.start(lower)
+        self.start(*map(Path, self._lowers.read_text("utf-8").split(":")))
         self.wait()
 
     def remove(self) -> None:
@@ -125,6 +136,11 @@ class Board:
         network.remove_link(self.names, self.names.link(self.number))
         network.disconnect(self.names, self.names.namespace(self.name))
         remove_folder(self.folder)
+
+    @property
+    def _lowers(self) -> Path:
+        """What it was started on: a restart finds the same."""
+        return self.folder / "lowers"
 
     def _answers(self) -> bool:
         try:

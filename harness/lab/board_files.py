@@ -14,6 +14,9 @@ USER = "bench"
 #: Neither a person's nor a service's on any distribution; the kernel counts its processes here as well.
 _UID = 61077
 
+#: On a virtual board's root and nowhere else.
+VIRTUAL_BOARD = "etc/edgebench-virtual-board"
+
 _CPUS = Path("/sys/devices/system/cpu")
 _VCGENCMD = Path(__file__).with_name("vcgencmd.sh")
 
@@ -78,7 +81,7 @@ def system_files(name: str, kind: Kind, environment: Mapping[str, str] | None = 
         "etc/hosts": f"127.0.0.1 localhost {name}\n",
         "etc/resolv.conf": "",
         # The agent reads it: not every kernel lets a program see that it is emulated.
-        "etc/edgebench-virtual-board": f"{kind.name}\n",
+        VIRTUAL_BOARD: f"{kind.name}\n",
         "etc/ssh/sshd_config": sshd_config(kind.cpu, environment),
     }
 

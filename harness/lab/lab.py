@@ -8,20 +8,26 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from harness.errors import LabError, UsageError
-from harness.lab import binfmt, cgroups, network
+from harness.errors import CaseError, LabError, UsageError
+from harness.farm.inventory import FILE_NAME
+from harness.lab import binfmt, cgroups, network, qemu
 from harness.lab.board import Board, remove_folder
-from harness.lab.jetson_software import JetsonSoftware, find_software
+from harness.lab.fittings import Fittings
+from harness.lab.jetson_software import find_software
 from harness.lab.kinds import Kind, kinds
 from harness.lab.lab_inventory import LabInventory
-from harness.lab.locking import locked
+from harness.lab.locking import locked, machine_locked
 from harness.lab.names import LabNames, board_names
 from harness.lab.pythons import find_python
 from harness.lab.requirements import check, check_root
-from harness.lab.roots import make_root, root_folder
+from harness.lab.roots import make_root, must_unpack, root_folder
+from harness.lab.runtimes_layer import RuntimesLayer, layer_of, make_layer
 from harness.lab.state import BoardState, LabState, read_state, write_state
 
 Tell = Callable[[str], None]
+
+#: Begins the name of a board on which runtimes are installed for the others; kinds have no such name.
+_SETUP = "setup-"
 
 
 @dataclass(frozen=True)
@@ -44,9 +50,12 @@ class Lab:
         """How its boards are reached."""
         return LabInventory(self.home)
 
-    def up(self, chosen: Sequence[Kind], count: int = 1) -> list[Board]:
-        """Start `count` boards of each kind; returns them once they answer. Raises LabError."""
-        check(chosen, root_is_made=root_folder(self.roots).is_dir())
+    def up(self, chosen: Sequence[Kind], count: int = 1, *, bare: bool = False) -> list[Board]:
+        """Start `count` boards of each kind; returns them once they answer. Raises LabError.
+
+        They have the runtimes there are for them, unless they are to be `bare`.
+        """
+        check(chosen, unpacks=must_unpack(self.roots, chosen))
         if set(":,\\") & set(str(self.home) + str(self.roots)):
             raise LabError(
                 f"{self.home}: an overlay takes no folder with a colon, a comma or a backslash in its name",
@@ -56,7 +65,7 @@ class Lab:
             self._remove_dead_boards()
             there = {board.name for board in read_state(self._state).boards}
             try:
-                return self._start_all(chosen, count)
+                return self._start_all(chosen, count, bare)
             except BaseException:
                 # Also Ctrl-C: the new ones go, whole or not, and those of before stay.
                 for entry in read_state(self._state).boards:
@@ -89,7 +98,7 @@ class Lab:
                     known = ", ".join(there) or "none"
                     raise LabError(f"there is no virtual board {name!r}", f"boards that are up: {known}")
             for name in names:
-                there[name].restart(self._lower(there[name].kind))
+                there[name].restart()
         return [there[name] for name in names]
 
     def down(self) -> list[str]:
@@ -104,60 +113,110 @@ class Lab:
 
     def _prepare(self, state: LabState, chosen: Sequence[Kind]) -> LabState:
         """What boards share, each part only where it is not there yet."""
-        if state.subnet is None or not network.lab_links(self.names):
-            taken = network.taken_subnets()
-            wanted = state.subnet if state.boards else str(network.free_subnet(taken))
-            state = self._save(replace(state, subnet=wanted))
-        network.make_bridge(self.names, state.network)
+        with machine_locked(self.tell):
+            if state.subnet is None or not network.lab_links(self.names):
+                taken = network.taken_subnets()
+                wanted = state.subnet if state.boards else str(network.free_subnet(taken))
+                state = self._save(replace(state, subnet=wanted))
+            network.make_bridge(self.names, state.network)
         if any(kind.is_emulated for kind in chosen):
-            binfmt.mount()
-            if not binfmt.has_interpreter():
-                binfmt.register(self.names.binfmt)
-            note = binfmt.age_note()
-            if note:
-                self.tell(note)
+            if qemu.is_needed():
+                program = qemu.get_qemu(self.roots, self.tell)
+                with machine_locked(self.tell):
+                    binfmt.mount()
+                    binfmt.register(self.names.binfmt, program.path, self.tell)
             make_root(self.roots, self.tell)
         self.inventory.make_key()
         return state
 
-    def _start_all(self, chosen: Sequence[Kind], count: int) -> list[Board]:
+    def _start_all(self, chosen: Sequence[Kind], count: int, bare: bool) -> list[Board]:
         """They start side by side; in the inventory are those that answered."""
-        state = self._prepare(read_state(self._state), chosen)
+        self._prepare(read_state(self._state), chosen)
+        fittings = {kind.name: self._fittings(kind, bare) for kind in chosen}
+        state = read_state(self._state)
         boards: list[Board] = []
-        software = {kind.name: self._software(kind) for kind in chosen if kind.tree is not None}
         for kind in chosen:
             for name in board_names(kind.name, count, frozenset(entry.name for entry in state.boards)):
-                state, board = self._start(state, name, kind, software.get(kind.name))
+                state, board = self._start(state, name, kind, fittings[kind.name])
                 boards.append(board)
         for board in boards:
             board.wait()
-            self.inventory.add(board, find_python(board.kind))
+            self.inventory.add(board, fittings[board.kind.name].agent_python)
         self.inventory.give_to_caller(self._state)
         return boards
 
+    def _runtimes(self, kind: Kind) -> RuntimesLayer | None:
+        """What boards of the kind come up with, made where it is not there yet; None where it cannot be."""
+        layer = layer_of(self.roots, kind)
+        if layer is None or layer.is_made:
+            return layer
+        if qemu.is_needed() and not qemu.runs_runtimes(self.roots):
+            return None
+        try:
+            with locked(self.roots, self.tell):
+                # Another lab may have made it meanwhile.
+                if not layer.is_made:
+                    self._make_runtimes(layer)
+        except CaseError as error:
+            # Its own remedy names a board that is gone.
+            remedy = f"bench device setup {kind.name}, with --wheels DIR where there is no package index"
+            self.tell(f"{kind.name} comes up bare: {error.message}; {remedy} (--bare does not try)")
+            return None
+        return layer
+
+    def _make_runtimes(self, layer: RuntimesLayer) -> None:
+        """On the board with the most memory of those that will share it, which then goes."""
+        packages = ", ".join(pin.exact for pin in layer.pins if pin.name != "pip")
+        size = f"50 MB from the package index, 180 MB in {layer.folder}"
+        self.tell(f"setting a board up, once for all of its kind: {packages}; {size}, a minute")
+        sharing = [kind for kind in kinds().values() if layer_of(self.roots, kind) == layer]
+        kind = max(sharing, key=lambda kind: kind.memory_kib)
+        _, board = self._start(read_state(self._state), _SETUP + kind.name, kind, self._bare(kind))
+        try:
+            board.wait()
+            make_layer(layer, board, self.inventory.entry(board, None, board.folder / FILE_NAME), self.tell)
+        finally:
+            self._remove_board(BoardState(board.name, kind.name, board.number))
+
     def _remove_dead_boards(self) -> None:
-        """Those whose processes are gone: this machine was started anew, or somebody ended them."""
+        """Those whose processes are gone: this machine was started anew, or somebody ended them.
+
+        And one that was being set up when its `up` was killed.
+        """
         for board in self.boards():
-            if not board.is_running:
-                self.tell(f"{board.name} runs no more; it is taken away")
+            if not board.is_running or board.name.startswith(_SETUP):
+                if not board.is_running:
+                    self.tell(f"{board.name} runs no more; it is taken away")
                 self._remove_board(BoardState(board.name, board.kind.name, board.number))
 
-    def _software(self, kind: Kind) -> JetsonSoftware:
+    def _fittings(self, kind: Kind, bare: bool) -> Fittings:
         """What boards of that kind get of this machine; what they lack is said once."""
-        found = find_software(kind, self.roots, self.tell)
-        if found.lacks:
-            self.tell(f"{kind.name}: {'; '.join(found.lacks)}")
-        return found
+        fittings = self._bare(kind)
+        if bare:
+            return fittings
+        layer = self._runtimes(kind)
+        if layer is not None:
+            lowers = (layer.tree, *fittings.lowers)
+            fittings = replace(fittings, lowers=lowers, agent_python=layer.python)
+        if kind.tree is not None:
+            software = find_software(kind, self.roots, self.tell)
+            if software.lacks:
+                self.tell(f"{kind.name}: {'; '.join(software.lacks)}")
+            fittings = replace(fittings, jetson=software)
+        return fittings
 
-    def _start(
-        self, state: LabState, name: str, kind: Kind, software: JetsonSoftware | None
-    ) -> tuple[LabState, Board]:
+    def _bare(self, kind: Kind) -> Fittings:
+        root = root_folder(self.roots) if kind.is_emulated else Path("/")
+        python = find_python(kind)
+        return Fittings((root,), python, str(python) if python else None)
+
+    def _start(self, state: LabState, name: str, kind: Kind, fittings: Fittings) -> tuple[LabState, Board]:
         number = state.next_number(network.FIRST_NUMBER, network.LAST_NUMBER)
         entry = BoardState(name, kind.name, number)
         state = self._save(state.with_board(entry))
         board = self._board(state, entry)
-        board.make(self.inventory.public_key, find_python(kind), software)
-        board.start(self._lower(kind))
+        board.make(self.inventory.public_key, fittings)
+        board.start(*fittings.lowers)
         return state, board
 
     def _remove_board(self, entry: BoardState) -> None:
@@ -176,8 +235,9 @@ class Lab:
         network.remove_links(self.names)
         for namespace in network.lab_namespaces(self.names):
             network.disconnect(self.names, namespace)
-        binfmt.unregister(self.names.binfmt)
-        binfmt.unmount()
+        with machine_locked(self.tell):
+            binfmt.unregister(self.names.binfmt)
+            binfmt.unmount()
         if self._boards_folder.is_dir():
             for folder in self._boards_folder.iterdir():
                 remove_folder(folder)
@@ -197,10 +257,6 @@ class Lab:
         return sorted(found)
 
     # --- places
-
-    def _lower(self, kind: Kind) -> Path:
-        """What the boards of a kind lie on."""
-        return root_folder(self.roots) if kind.is_emulated else Path("/")
 
     def _board(self, state: LabState, entry: BoardState) -> Board:
         return Board(

@@ -45,19 +45,24 @@ class LabInventory:
         """Whether the board can be named on a command line."""
         return self.path.exists() and name in load_inventory(self.path).devices
 
-    def add(self, board: Board, python: Path | None) -> None:
-        """Take a board in that runs: its host key is known without asking it."""
-        entry = DeviceEntry(
+    def add(self, board: Board, python: str | None) -> None:
+        """Take a board in that runs."""
+        entry = self.entry(board, python, self.path)
+        add_device(self.path, entry, replace=True)
+
+    def entry(self, board: Board, python: str | None, inventory: Path) -> DeviceEntry:
+        """How the board is reached, its host key pinned beside `inventory` without asking it."""
+        kind, key = board.host_key.read_text("utf-8").split()[:2]
+        pin(known_hosts_beside(inventory), board.name, [HostKey(kind, base64.b64decode(key))])
+        return DeviceEntry(
             board.name,
             profile=board.kind.profile,
             host=str(board.address),
             user=USER,
             identity=self.identity,
-            python=str(python) if python else DeviceEntry(board.name).python,
+            python=python or DeviceEntry(board.name).python,
+            inventory=inventory,
         )
-        kind, key = board.host_key.read_text("utf-8").split()[:2]
-        pin(known_hosts_beside(self.path), board.name, [HostKey(kind, base64.b64decode(key))])
-        add_device(self.path, entry, replace=True)
 
     def remove(self, name: str) -> None:
         """Forget a board."""

@@ -23,8 +23,8 @@ _ALWAYS = {
     "chroot": "coreutils",
     "ssh-keygen": "openssh-client",
 }
-_FOR_A_ROOT = {"setpriv": "util-linux", "mmdebstrap": "mmdebstrap", "arch-test": "arch-test"}
-QEMU_NAMES = ("qemu-aarch64-static", "qemu-aarch64")
+#: To unpack what comes from Debian's mirror.
+_TO_UNPACK = {"setpriv": "util-linux", "mmdebstrap": "mmdebstrap", "arch-test": "arch-test"}
 _SSHD = Path("/usr/sbin/sshd")
 _DEBIAN_KEYS = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
@@ -45,11 +45,14 @@ class Machine:
         return cls(sys.platform, os.geteuid() == 0, which, _SSHD.exists(), _DEBIAN_KEYS.exists())
 
 
-def check(chosen: Sequence[Kind], *, root_is_made: bool, machine: Machine | None = None) -> None:
-    """Return if boards of these kinds can be started here; raises LabError with all that is missing."""
+def check(chosen: Sequence[Kind], *, unpacks: bool, machine: Machine | None = None) -> None:
+    """Return if boards of these kinds can be started here; raises LabError with all that is missing.
+
+    `unpacks` tells whether something of theirs still has to come from Debian's mirror.
+    """
     here = machine or Machine.here()
     _check_linux(here)
-    lacking = missing_packages(chosen, root_is_made=root_is_made, machine=here)
+    lacking = missing_packages(chosen, unpacks=unpacks, machine=here)
     if lacking:
         words = ", ".join(f"{what} (package {package})" for what, package in lacking.items())
         packages = " ".join(dict.fromkeys(lacking.values()))
@@ -79,16 +82,13 @@ def _check_linux(machine: Machine) -> None:
         )
 
 
-def missing_packages(chosen: Sequence[Kind], *, root_is_made: bool, machine: Machine) -> dict[str, str]:
+def missing_packages(chosen: Sequence[Kind], *, unpacks: bool, machine: Machine) -> dict[str, str]:
     """What is missing -> the Debian package that has it."""
     wanted = dict(_ALWAYS)
-    emulated = any(kind.is_emulated for kind in chosen)
-    if emulated and not root_is_made:
-        wanted |= _FOR_A_ROOT
+    if unpacks:
+        wanted |= _TO_UNPACK
     lacking = {program: package for program, package in wanted.items() if machine.which(program) is None}
-    if emulated and not any(machine.which(name) for name in QEMU_NAMES):
-        lacking["qemu-aarch64-static"] = "qemu-user-static"
-    if emulated and not root_is_made and not machine.has_debian_keys:
+    if unpacks and not machine.has_debian_keys:
         lacking["Debian's archive keys"] = "debian-archive-keyring"
     if not all(kind.is_emulated for kind in chosen) and not machine.has_sshd:
         lacking["sshd"] = "openssh-server"

@@ -8,13 +8,17 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+import profiles
 from harness.lab.names import LabNames
 from tests.end_to_end.workplace import Workplace, record_of
 from tests.interpreters import interpreter
 from tests.interpreters import missing as no_interpreter
 from tests.virtual_boards import ROOTS, left_of, missing
+
+DIGITS = Path(profiles.__file__).with_name("models") / "digits"
 
 pytestmark = pytest.mark.e2e
 
@@ -41,6 +45,10 @@ class LabPlace(Workplace):
         self.lab = folder / "cache/lab"
 
     def up(self, *arguments: str) -> None:
+        """Boards as they come: those that need their runtimes say so."""
+        self.up_ready("--bare", *arguments)
+
+    def up_ready(self, *arguments: str) -> None:
         done = self.bench("lab", "up", *arguments)
         assert done.status == 0, done.err
 
@@ -85,6 +93,39 @@ def test_a_pi_4_is_checked_and_measured_on_and_leaves_nothing(place: LabPlace) -
     assert (facts["memory_bytes"], facts["hostname"]) == (3884360 * 1024, "pi4")
     assert place.bench("lab", "down").status == 0
     assert left_of(place.lab) == []
+
+
+#: One process that does not wait for its figures to be good: emulated, they mean nothing.
+ONCE = """
+description = "once"
+repetitions = 1
+warmup_min_s = 0.0
+warmup_max_s = 0.1
+min_iterations = 1
+min_time_s = 0.1
+median_ci_width = 0.5
+max_iterations = 20
+max_time_s = 0.5
+"""
+
+
+def test_a_pi_5_comes_up_with_runtimes_that_classify_as_this_machines_do(place: LabPlace) -> None:
+    place.up_ready("pi5")
+    examples = dict(np.load(DIGITS / "evaluation.npz"))
+    np.savez(place.folder / "few.npz", **{name: values[:10] for name, values in examples.items()})
+    (place.folder / "once.toml").write_text(ONCE)
+    done = place.bench(
+        "run", "--device", "pi5", "--runtime", "onnxruntime,tflite", "--precision", "fp32",
+        "--dataset", "few.npz", "--measurement", "once.toml", "--out", "out",
+    )  # fmt: skip
+    assert done.status == 0, done.err
+    records = [record_of(place.results(), runtime, "fp32") for runtime in ("onnxruntime", "tflite")]
+    assert [record["facts"]["runtime_version"] for record in records] == ["1.31.1", "2.3.0"]
+    for record in records:
+        assert "emulated" in record["reasons"]
+        assert (record["accuracy"]["value"], record["accuracy"]["n"]) == (1.0, 10)
+        assert record["fidelity"]["argmax_agreement"] == 1.0
+        assert record["fidelity"]["max_abs_error"] < 1e-5
 
 
 def test_what_a_boards_firmware_says_can_be_changed_while_it_runs(place: LabPlace) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import struct
-import sys
 from pathlib import Path
 
 import pytest
 
+from harness.errors import LabError
 from harness.lab import binfmt
 
 ENTRY = (
@@ -42,33 +41,49 @@ def test_somebody_elses_line_is_used_where_it_serves_every_root(
     assert binfmt.has_interpreter(tmp_path) is usable
 
 
-@pytest.mark.parametrize(("kinds", "static"), [((1, 1), True), ((6, 3, 1), False)])
-def test_a_program_that_asks_for_a_loader_is_not_static(
-    tmp_path: Path, kinds: tuple[int, ...], static: bool
-) -> None:
-    header = bytearray(64)
-    struct.pack_into("<Q", header, 32, 64)
-    struct.pack_into("<HH", header, 54, 56, len(kinds))
-    table = b"".join(struct.pack("<I", kind).ljust(56, b"\0") for kind in kinds)
-    program = tmp_path / "program"
-    program.write_bytes(bytes(header) + table)
-    assert binfmt.is_static(program) is static
+QEMU = Path("/roots/qemu/qemu-aarch64")
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="ELF files are Linux's")
-def test_a_shell_is_not_static() -> None:
-    assert binfmt.is_static(Path("/bin/sh")) is False
+def kernels_list(folder: Path, **entries: str) -> Path:
+    (folder / "register").touch()
+    for name, entry in entries.items():
+        (folder / name).write_text(entry)
+    return folder
 
 
-@pytest.mark.parametrize(
-    ("said", "note"),
-    [
-        ("qemu-aarch64 version 7.2.22 (Debian 1:7.2)", "QEMU 7.2: on these boards"),
-        ("qemu version 10.0.2", None),
-    ],
-)
-def test_an_old_qemu_is_told(monkeypatch: pytest.MonkeyPatch, said: str, note: str | None) -> None:
-    monkeypatch.setattr(binfmt, "find_qemu", lambda: Path("qemu-aarch64-static"))
-    monkeypatch.setattr(binfmt, "call", lambda *_: said)
-    found = binfmt.age_note()
-    assert (found or "").startswith(note or "") and (found is None) is (note is None)
+def test_the_labs_line_goes_in_front_of_an_older_system_wide_one(tmp_path: Path) -> None:
+    place = kernels_list(tmp_path, system=ENTRY)
+    binfmt.register("lab", QEMU, pytest.fail, place)
+    assert (place / "register").read_bytes() == binfmt.registration("lab", QEMU)
+    assert (place / "system").read_text() == ENTRY
+
+
+def test_a_line_that_names_the_same_qemu_stays_as_it_is(tmp_path: Path) -> None:
+    entry = ENTRY.replace("/usr/bin/qemu-aarch64-static", str(QEMU))
+    place = kernels_list(tmp_path, lab=entry)
+    binfmt.register("lab", QEMU, pytest.fail, place)
+    assert ((place / "register").read_bytes(), (place / "lab").read_text()) == (b"", entry)
+
+
+def test_a_line_of_the_lab_that_names_another_qemu_is_replaced(tmp_path: Path) -> None:
+    place = kernels_list(tmp_path, lab=ENTRY)
+    binfmt.register("lab", QEMU, pytest.fail, place)
+    assert (place / "lab").read_text() == "-1"
+    assert (place / "register").read_bytes() == binfmt.registration("lab", QEMU)
+
+
+def test_where_no_line_may_be_added_one_that_is_there_serves_and_that_is_told(tmp_path: Path) -> None:
+    (tmp_path / "system").write_text(ENTRY)
+    (tmp_path / "register").mkdir()
+    told: list[str] = []
+    binfmt.register("lab", QEMU, told.append, tmp_path)
+    assert told == [
+        f"{tmp_path}/register: {QEMU} cannot be registered: Is a directory; boards use the QEMU that this "
+        "kernel knows already"
+    ]
+
+
+def test_without_any_line_the_reason_is_told(tmp_path: Path) -> None:
+    (tmp_path / "register").mkdir()
+    with pytest.raises(LabError, match="cannot be registered: Is a directory"):
+        binfmt.register("lab", QEMU, pytest.fail, tmp_path)

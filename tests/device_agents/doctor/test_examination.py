@@ -10,7 +10,7 @@ import pytest
 
 from device_agents.boards.host import host_at
 from device_agents.boards.linux_files import LinuxFiles
-from device_agents.doctor import rights, storage
+from device_agents.doctor import examination, rights, storage
 from device_agents.protocol import Examination
 from tests.device_agents.board import Board
 from tests.device_agents.board_trees import Tree, agent_python, stand_in
@@ -110,6 +110,25 @@ def test_a_jetson_nano_has_tensorrt_where_a_plain_environment_does_not_look(tmp_
         "/usr/sbin/nvpmodel -m 0",
     ]
     assert sum(found.swaps.values()) == 4 * 507392 * 1024
+
+
+def test_the_python_to_make_an_environment_with_is_the_same_seen_from_inside_of_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As on Debian: python3 is a link, and an environment made with it knows the folder it lies in.
+    system = tmp_path / "usr/bin"
+    system.mkdir(parents=True)
+    program = system / "python{}.{}".format(*sys.version_info[:2])
+    program.touch(mode=0o755)
+    (system / "python3").symlink_to(program.name)
+    environment = tmp_path / "venv"
+    environment.mkdir()
+    (environment / "pyvenv.cfg").write_text(f"home = {system}\n")
+    monkeypatch.setattr(sys, "executable", str(system / "python3"))
+    monkeypatch.setattr(sys, "prefix", sys.base_prefix)
+    outside = examination._base_python()
+    monkeypatch.setattr(sys, "prefix", str(environment))
+    assert (outside, examination._base_python()) == (str(program), str(program))
 
 
 @pytest.mark.processes
