@@ -110,16 +110,25 @@ class Board:
         self.workspace = Workspace(str(folder / "workspace"))
         self.python = python
 
-    def session(self, transport: Any = None, sleep: Callable[[float], None] = time.sleep) -> DeviceSession:
+    def session(
+        self,
+        transport: Any = None,
+        sleep: Callable[[float], None] = time.sleep,
+        lease: str | None = None,
+    ) -> DeviceSession:
         """A conversation with it."""
         return DeviceSession(
-            transport or LocalTransport(), python=self.python, workspace=self.workspace.root, sleep=sleep
+            transport or LocalTransport(),
+            python=self.python,
+            workspace=self.workspace.root,
+            lease=lease,
+            sleep=sleep,
         )
 
-    def opened(self) -> DeviceSession:
+    def opened(self, lease: str | None = None) -> DeviceSession:
         """A session whose agent is there already; the probe of a real `open` would take its time."""
         self.deploy()
-        return self.session()
+        return self.session(lease=lease)
 
     def deploy(self) -> Path:
         """Put the agent there by hand."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import select
 import subprocess
@@ -13,16 +14,19 @@ from typing import Any
 
 import pytest
 
-from device_agents import commands
+from device_agents import commands, lease_commands
+from device_agents.leases import Leases
 from device_agents.protocol import (
     BlobRef,
     BlobState,
     CommandFailed,
     Dataset,
+    LeaseReply,
     SubmitReply,
     decode,
     encode,
 )
+from device_agents.workspace import Workspace
 from tests import interpreters
 from tests.device_agents.board import Board, job, names_in, wait_until
 
@@ -53,6 +57,8 @@ def answer(root: Path, *arguments: str) -> tuple[int, Any]:
         (["follow", "x", "here"], "follow: invalid literal"),
         (["get", "x", "y", "z"], "get: invalid literal"),
         (["cancel", "/"], "not a job id"),
+        (["lease", "me", "60"], "lease: no --lease is named"),
+        (["--lease", "a", "lease", "me", "soon"], "lease: could not convert"),
     ],
 )
 def test_a_malformed_request_is_answered_as_one(tmp_path: Path, arguments: list[str], words: str) -> None:
@@ -229,3 +235,108 @@ def test_a_controller_that_hangs_up_ends_its_command_without_a_traceback(finishe
         follow.stdout.close()
         assert wait_until(lambda: follow.poll() is not None)
         assert b"Traceback" not in follow.stderr.read()
+
+
+# --- leases ---------------------------------------------------------------------------------------
+
+
+def lease_of(board: Board, run: str) -> Leases:
+    """What a run sees of the board's lease."""
+    board.workspace.create()
+    return Leases(Workspace(board.workspace.root, run))
+
+
+def queue_of(board: Board) -> list[str]:
+    return names_in(str(Path(board.workspace.root) / "queue"))
+
+
+def test_who_waits_is_told_whose_the_board_is_and_gets_it_when_that_is_over(board: Board) -> None:
+    alice = lease_of(board, "a")
+    assert alice.take("alice@laptop") is None
+    with start(board, "--lease", "b", "lease", "bob@desk", "60") as bob:
+        first = said(bob)
+        assert (first.state, first.holder, first.job) == ("waiting", "alice@laptop", None)
+        assert 0 <= first.held_s < 60
+        alice.release()
+        assert bob.stdin is not None
+        assert bob.stdin.write(b"\n") == 1  # as a controller does; the board is looked at again
+        bob.stdin.flush()
+        assert said(bob) == LeaseReply("granted")
+        assert bob.wait(10) == 0
+    found = alice.holder()
+    assert found is not None
+    assert found.words == "bob@desk"
+    assert queue_of(board) == []
+
+
+def test_who_waits_and_hangs_up_leaves_the_queue(board: Board) -> None:
+    assert lease_of(board, "a").take("alice@laptop") is None
+    with start(board, "--lease", "b", "lease", "bob@desk", "60") as bob:
+        assert said(bob).state == "waiting"
+        assert len(queue_of(board)) == 1
+        assert bob.stdin is not None
+        bob.stdin.close()
+        assert bob.wait(10) == 1
+    assert queue_of(board) == []
+
+
+def test_who_may_not_wait_is_refused(board: Board) -> None:
+    root = Path(board.workspace.root)
+    assert lease_of(board, "a").take("alice@laptop") is None
+    status, refused = answer(root, "--lease", "b", "lease", "bob@desk", "0")
+    assert (status, refused.state, refused.holder) == (0, "refused", "alice@laptop")
+    assert answer(root, "--lease", "b", "renew")[1].state == "refused"
+    assert answer(root, "--lease", "a", "renew")[1].state == "granted"
+
+
+def test_a_controller_that_answers_no_more_neither_gets_the_board_nor_keeps_its_place(
+    board: Board, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease_commands, "DEAF_S", 0.1)
+    monkeypatch.setattr(lease_commands, "POLL_S", 0.05)
+    assert lease_of(board, "a").take("alice@laptop") is None
+    before, (silent, other_end) = os.dup(0), os.pipe()
+    os.dup2(silent, 0)
+    try:
+        status, waiting = answer(Path(board.workspace.root), "--lease", "b", "lease", "bob@desk", "60")
+    finally:
+        os.dup2(before, 0)
+        for fd in (before, silent, other_end):
+            os.close(fd)
+    assert (status, waiting.state) == (1, "waiting")
+    assert queue_of(board) == []
+
+
+def test_a_job_of_a_run_that_has_lost_the_board_is_refused_and_one_without_a_lease_is_not(
+    board: Board,
+) -> None:
+    assert lease_of(board, "a").take("alice@laptop") is None
+    with start(board, "--lease", "b", "submit") as submit:
+        out, _ = submit.communicate(encode(job()))
+    assert decode(out) == CommandFailed("lease_lost", "the lease b is not the present one")
+    assert names_in(board.workspace.jobs) == []
+    with start(board, "submit") as submit:
+        out, _ = submit.communicate(encode(job()))
+    assert decode(out).state == "accepted"
+
+
+def test_the_end_of_a_job_is_a_sign_of_life_of_its_run(board: Board) -> None:
+    assert lease_of(board, "a").take("alice@laptop") is None
+    taken = json.loads((Path(board.workspace.root) / "lease").read_text())
+    session = board.opened("a")
+    session.submit(job(), {}, lambda _blob: lambda _done, _total: None)
+    assert list(session.follow("job-1"))[-1].outcome == "ok"
+    ended = json.loads((Path(board.workspace.root) / "lease").read_text())
+    assert ended["renewed_s"] > taken["renewed_s"]
+    assert ended | {"renewed_s": 0} == taken | {"renewed_s": 0}
+
+
+def test_clean_leaves_a_run_its_files(tmp_path: Path) -> None:
+    (tmp_path / "blobs").mkdir()
+    (tmp_path / "blobs" / SHA).write_bytes(b"12345")
+    assert answer(tmp_path, "--lease", "a", "lease", "alice@laptop", "0")[1].state == "granted"
+    status, failed = answer(tmp_path, "clean")
+    assert (status, failed.reason) == (1, "board_busy")
+    assert failed.message == "held by alice@laptop: what it has here is still needed"
+    assert answer(tmp_path, "--lease", "a", "release")[1].state == "released"
+    assert answer(tmp_path, "clean") == (0, BlobState(5, True))

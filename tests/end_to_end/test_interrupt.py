@@ -30,6 +30,7 @@ def interrupt(workplace: Workplace, workspace: Path, *options: str) -> None:
     assert "interrupted; go on with the same command and --resume" in said
     assert becomes_true(lambda: agents_in(workspace) == {}, 5), agents_in(workspace)
     assert not is_held(workspace)
+    assert (workspace / "lease").read_bytes() == b""
 
     finished = workplace.results()["records"]
     assert 1 <= len(finished) < 4

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import sys
+import threading
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import cast
 
+import pytest
+
 from device_agents.protocol import DeviceFacts, ProbeReply
+from harness.board_lease import claim
 from harness.errors import Unreachable
 from harness.farm.free_board import free_board
 from harness.farm.inventory import DeviceEntry
 from harness.link.device_session import DeviceSession
+from harness.link.local import LocalTransport
 
 FACTS = DeviceFacts(
     None, None, None, None, None, "aarch64", None, "6.1", "3.11.2", None, None, None, None, "pi", None
@@ -78,3 +85,38 @@ def test_a_single_board_is_not_asked() -> None:
     boards = farm(a="gone")
     assert free_board(BOARDS[:1], boards.open).name == "a"
     assert boards.asked == []
+
+
+@pytest.mark.processes
+def test_two_that_choose_at_the_same_moment_get_two_boards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both find all boards free before either claims one; real agents keep the leases."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    both = threading.Barrier(2)
+    chosen: dict[str, str] = {}
+
+    def choose(run: str) -> None:
+        first = True
+
+        def open_one(board: DeviceEntry) -> DeviceSession:
+            transport = LocalTransport(board.name)
+            return DeviceSession(
+                transport, python=sys.executable, workspace=str(tmp_path / board.name), lease=run
+            )
+
+        def claim_it(session: DeviceSession) -> bool:
+            nonlocal first
+            if first:
+                both.wait(60)
+            first = False
+            return claim(session, run)
+
+        chosen[run] = free_board(BOARDS[:2], open_one, claim_it).name
+
+    choosing = [threading.Thread(target=choose, args=(run,)) for run in ("run-a", "run-b")]
+    for thread in choosing:
+        thread.start()
+    for thread in choosing:
+        thread.join(120)
+    assert sorted(chosen.values()) == ["a", "b"]

@@ -8,7 +8,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,7 +28,7 @@ from device_agents.protocol import (
     RepetitionEnded,
     RuntimeStatus,
 )
-from harness.board_cases import MAX_RETRIES
+from harness.board_cases import MAX_LEASES_LOST, MAX_RETRIES
 from harness.board_options import BoardOptions
 from harness.campaign import Campaign, CampaignSettings
 from harness.errors import (
@@ -37,6 +37,7 @@ from harness.errors import (
     BenchError,
     CaseError,
     ConversionFailed,
+    LeaseLost,
     LinkLost,
     ModelError,
     Unreachable,
@@ -78,7 +79,9 @@ class PlayedSession:
     cancelled: list[str] = field(default_factory=list)
     closed: bool = False
     #: What is said each time the board is asked for; it is granted once there is no more.
-    leases: list[list[LeaseReply | None]] = field(default_factory=list)
+    leases: list[Iterable[LeaseReply | None]] = field(default_factory=list)
+    #: Why jobs are not taken, one after the other.
+    refusals: list[CaseError] = field(default_factory=list)
     #: How long each asked to wait.
     asked: list[float] = field(default_factory=list)
     released: int = 0
@@ -93,9 +96,11 @@ class PlayedSession:
 
     def submit(self, job: Job, blobs: object, on_progress: object) -> bool:
         self.submitted.append(job)
+        if self.refusals:
+            raise self.refusals.pop(0)
         return job.job_id not in self.known
 
-    def follow(self, job_id: str, stopping: Callable[[], bool] | None = None) -> Iterator[Event]:
+    def follow(self, job_id: str) -> Iterator[Event]:
         play = self.plays.pop(0) if len(self.plays) > 1 else self.plays[0]
         if callable(play):
             yield from play()
@@ -173,9 +178,13 @@ class Lab:
         return self.sessions[name]
 
     def run(
-        self, planned: list[PlannedCase], finished: frozenset[str] = frozenset(), **settings_: Any
+        self,
+        planned: list[PlannedCase],
+        finished: frozenset[str] = frozenset(),
+        wait_s: float = 0.0,
+        **settings_: Any,
     ) -> bool:
-        settings = CampaignSettings(RUN_ID, measurement_profile("quick"), 0.0, **settings_)
+        settings = CampaignSettings(RUN_ID, measurement_profile("quick"), wait_s, **settings_)
         campaign = Campaign(
             settings, self.store, FixedPreparation(self.failures), self.open_session, self.notes
         )
@@ -460,6 +469,96 @@ def test_what_was_guessed_is_said_once(lab: Lab) -> None:
     lab.board("pi")
     lab.run([planned(batch_size=size) for size in (1, 2, 3)])
     assert lab.notes.of("note") == [("shapes were guessed",)]
+
+
+# --- the board's lease ----------------------------------------------------------------------------
+
+ALICE = LeaseReply("waiting", "alice@laptop (run x)", 60.0)
+
+
+def test_the_board_is_asked_for_once_and_given_back_after_the_last_case(lab: Lab) -> None:
+    session = lab.board("pi")
+    lab.run([planned(batch_size=size) for size in (1, 2)])
+    assert (session.asked, session.released, session.closed) == ([0.0], 1, True)
+
+
+def test_a_board_without_a_case_to_measure_is_not_asked_for(lab: Lab) -> None:
+    lab.failures["fp32"] = ConversionFailed("no")
+    session = lab.board("pi")
+    lab.run([planned()])
+    assert (session.asked, session.released) == ([], 0)
+
+
+def test_who_has_the_board_is_told_by_the_clock_of_this_computer(lab: Lab) -> None:
+    lab.board("pi", leases=[[None, ALICE, None, ALICE, LeaseReply("granted")]])
+    begun = time.time()
+    lab.run([planned()])
+    told = lab.notes.of("waiting")
+    assert [what[:2] for what in told] == [("pi", "alice@laptop (run x)")] * 2
+    assert all(begun - 60.1 < since < time.time() - 59.9 for _, _, since in told)
+    assert {record.status for record in lab.records().values()} == {"ok"}
+
+
+def test_a_board_that_is_not_given_fails_its_cases_and_is_waited_for_once(lab: Lab) -> None:
+    refused = [ALICE._replace(state="refused")]
+    session = lab.board("pi", leases=[refused, refused])
+    lab.board("other")
+    lab.run([planned(batch_size=1), planned(batch_size=2), planned("other")], wait_s=90.0)
+    outcomes = {(case.device, case.batch_size): reasons(record) for case, record in lab.records().items()}
+    assert outcomes == {("pi", 1): ["board_busy"], ("pi", 2): ["board_busy"], ("other", 1): []}
+    assert session.asked == [90.0, 0.0]
+    assert (session.submitted, session.released) == ([], 0)
+    failure = lab.records()[planned(batch_size=1).case].failure
+    assert failure is not None
+    assert failure.message.startswith("pi: held by alice@laptop (run x) since 20")
+    assert "bench device release pi" in (failure.remedy or "")
+
+
+def test_a_board_that_went_to_another_run_meanwhile_is_waited_for_again(lab: Lab) -> None:
+    session = lab.board("pi", leases=[[LeaseReply("granted")], [ALICE, LeaseReply("granted")]])
+    session.refusals = [LeaseLost("pi: the lease is not the present one")]
+    lab.run([planned()], wait_s=90.0)
+    (record,) = lab.records().values()
+    assert (record.status, record.attempts) == ("ok", ())
+    assert session.asked == [90.0, 90.0]
+    assert [job.job_id[-2:] for job in session.submitted] == ["-0", "-0"]
+
+
+def test_a_board_that_gives_and_takes_back_without_end_is_given_up(lab: Lab) -> None:
+    session = lab.board("pi")
+    session.refusals = [LeaseLost("pi: the lease is not the present one")] * 100
+    lab.run([planned()])
+    assert reasons(lab.records()[planned().case]) == ["board_busy"]
+    assert len(session.submitted) == MAX_LEASES_LOST + 1
+
+
+def test_ctrl_c_ends_the_wait_for_a_board(lab: Lab) -> None:
+    def interrupt() -> Iterator[LeaseReply | None]:
+        yield ALICE
+        time.sleep(0.05)  # the campaign waits for this board by now
+        os.kill(os.getpid(), signal.SIGINT)
+        while True:
+            time.sleep(0.01)
+            yield None
+
+    session = lab.board("pi", leases=[interrupt()])
+    assert not lab.run([planned()])
+    assert (session.submitted, session.released, session.closed) == ([], 0, True)
+    assert lab.records() == {}
+
+
+def test_a_board_that_was_claimed_when_it_was_chosen_is_not_asked_for_again(lab: Lab) -> None:
+    session = lab.board("pi")
+    lab.run([planned()], claimed=frozenset({"pi"}))
+    assert (session.asked, session.released) == ([], 1)
+
+
+def test_a_claimed_board_is_given_back_also_if_nothing_can_be_prepared(lab: Lab) -> None:
+    session = lab.board("pi")
+    lab.failures["fp32"] = UsageError("the dataset has no labels")
+    with pytest.raises(UsageError):
+        lab.run([planned()], claimed=frozenset({"pi"}))
+    assert (session.released, session.closed) == (1, True)
 
 
 # --- what a person sees ---------------------------------------------------------------------------
