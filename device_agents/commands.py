@@ -180,6 +180,7 @@ def _submit(workspace: Workspace, _arguments: List[str], out: BinaryIO) -> int:
         out.write(encode(SubmitReply("missing", job.job_id, missing)))
         return 0
     workspace.remove_old_jobs()
+    workspace.check_space_for_job()
     _prepare(workspace, job, folder)
     _start_supervisor(workspace, job.job_id)
     out.write(encode(SubmitReply("accepted", job.job_id, [])))
@@ -358,12 +359,21 @@ def _cancel(workspace: Workspace, arguments: List[str], out: BinaryIO) -> int:
         while pid == 0:  # it holds the lock a moment before it has signed
             with open(os.path.join(folder, "supervisor.lock")) as file:
                 pid = int(file.read() or "0")
+        _mark_cancelled(folder)
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGTERM)
         for _ in journal.follow(folder, 0):
             pass
     out.write(encode(SubmitReply("cancelled", arguments[0], [])))
     return 0
+
+
+def _mark_cancelled(folder: str) -> None:
+    """Tell the supervisor whose signal is coming."""
+    from device_agents.job import CANCEL_MARK
+
+    with contextlib.suppress(OSError), open(os.path.join(folder, CANCEL_MARK), "w"):
+        pass
 
 
 def _clean(workspace: Workspace, _arguments: List[str], out: BinaryIO) -> int:

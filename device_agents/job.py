@@ -65,6 +65,10 @@ _NOT_OF_BUILDING = frozenset({"runtime_unavailable", "deadline", "protocol", "di
 _WORKER_EVENTS = (StageReached, RuntimeLoaded, SamplesTaken, OutputsSaved)
 
 
+#: `cancel` leaves it in the job's folder: a signal without it is not the controller's.
+CANCEL_MARK = "cancelled"
+
+
 class Cancelled(Exception):
     """The controller asked for the job's end, or the board shuts down."""
 
@@ -85,7 +89,7 @@ def supervise(workspace: Workspace, job: Job) -> int:
         outcome, end = _run_on_board(workspace, job, journal)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     except Cancelled:
-        outcome, end = "cancelled", Ended("cancelled", "the job was cancelled")
+        outcome, end = _end_by_signal(folder)
     except OSError as error:
         reason = "disk_full" if is_full(error) else "io_failed"
         where = f" ({error.filename})" if error.filename else ""
@@ -98,6 +102,14 @@ def supervise(workspace: Workspace, job: Job) -> int:
     journal.end(JobEnded(time.time(), outcome, failure_class, end.reason, end.message))
     held.close()
     return 0
+
+
+def _end_by_signal(folder: str) -> Tuple[str, Ended]:
+    """Whose SIGTERM it was: systemd sends one to everything when a board shuts down or restarts."""
+    if os.path.exists(os.path.join(folder, CANCEL_MARK)):
+        return "cancelled", Ended("cancelled", "the job was cancelled")
+    message = "the job was told to end (SIGTERM) by somebody else: the board shut down, or a person ended it"
+    return "failed", Ended("terminated", message)
 
 
 def _cancel(_signal: int, _frame: Any) -> None:

@@ -104,16 +104,20 @@ class _Proof:
 
     def result(self, give_up: float) -> RuntimeStatus:
         """What it found, or what became of it until `give_up` on the monotonic clock."""
+        in_time = True
         try:
             self._child.wait(max(0.0, give_up - time.monotonic()))
         except subprocess.TimeoutExpired:
+            in_time = False
             self._child.kill()
             self._child.wait()
+        said, errors = self._said.content(), self._errors.content()
+        if not in_time:
             return self._failed(f"did not answer within {PROOF_TIMEOUT_S:g} s")
         try:
-            return expect(RuntimeStatus, self._said.content())
+            return expect(RuntimeStatus, said)
         except ProtocolError:
-            last = self._errors.content().decode("utf-8", "replace").strip().splitlines()[-1:]
+            last = errors.decode("utf-8", "replace").strip().splitlines()[-1:]
             return self._failed("; ".join([_death(self._child.returncode)] + [line[:2000] for line in last]))
 
     def _failed(self, reason: str) -> RuntimeStatus:
@@ -135,8 +139,9 @@ class _Tail:
         return self._content
 
     def _read(self) -> None:
-        for piece in iter(lambda: os.read(self._stream.fileno(), 1 << 16), b""):
-            self._content = (self._content + piece)[-MAX_LINE_BYTES:]
+        with self._stream:
+            for piece in iter(lambda: os.read(self._stream.fileno(), 1 << 16), b""):
+                self._content = (self._content + piece)[-MAX_LINE_BYTES:]
 
 
 def _death(status: int) -> str:

@@ -30,6 +30,9 @@ _OLD = "old"
 #: Space that has to remain after a blob was taken, so that journals and results can be written.
 RESERVE_BYTES = 16 << 20
 
+#: A job's own notes, its journal and its samples; below this it is not begun.
+JOB_SPACE_BYTES = 1 << 20
+
 #: Who looks at a lock holds it for some microseconds, or longer where the system takes the processor away
 #: meanwhile. So a lock counts as taken only after trying for a while. A supervisor that gives up too soon
 #: leaves its job without one; who wants the board comes back anyway.
@@ -170,6 +173,14 @@ class Workspace:
         if not job_id or job_id.startswith(".") or not all(c.isalnum() or c in "-_." for c in job_id):
             raise WorkspaceError("bad_request", f"not a job id: {job_id[:80]!r}")
         return os.path.join(self.jobs, job_id)
+
+    def check_space_for_job(self) -> None:
+        """Refuse what could not tell anybody how it went."""
+        free = self.free_bytes()
+        if free is not None and free < JOB_SPACE_BYTES:
+            raise WorkspaceError(
+                "disk_full", f"{free} bytes are free in {self.root}; a job needs {JOB_SPACE_BYTES} to begin"
+            )
 
     def remove_old_jobs(self) -> None:
         """Remove jobs nobody has touched for a long time.

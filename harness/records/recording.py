@@ -52,6 +52,7 @@ _REMEDIES = {
     "killed": "try a smaller batch or int8; close other programs on the board; see `dmesg` there",
     "crashed": "try another version of the runtime, or another precision: it crashed in native code",
     "protocol": "try another version of the runtime: a library writes to a descriptor that is not its own",
+    "terminated": "see who shut the board down or ended the job; run again with --resume",
     "io_failed": "see `dmesg` on the board: its disk or SD card may be failing",
     "illegal_instruction": "install a version of the runtime that was built for this processor",
     "runtime_unavailable": "install the runtime in the Python the inventory names for this board",

@@ -44,6 +44,12 @@ def answer(root: Path, *arguments: str) -> tuple[int, Any]:
         return status, decode(out.read())
 
 
+def test_a_job_that_a_restart_took_with_the_workspace_is_told_to_be_lost(tmp_path: Path) -> None:
+    status, failed = answer(tmp_path, "follow", "job-1", "0")
+    assert (status, failed.reason) == (1, "job_lost")
+    assert failed.message.startswith(f"job job-1 is not in {tmp_path} any more: the board restarted")
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

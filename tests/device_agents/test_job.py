@@ -191,6 +191,20 @@ def test_a_cancelled_job_says_so_and_leaves_the_board_free(board: Board, fake_ru
     assert board.workspace.holder() is None
 
 
+def test_a_board_that_shuts_down_ends_the_job_by_another_name_than_cancelling(
+    board: Board, fake_runtime: FakeRuntime
+) -> None:
+    fake_runtime("sleep")
+    session = board.opened()
+    submit(session, fake_job(board, measurement=LONG))
+    worker = worker_of(session, "job-1")
+    os.kill(int((board.folder_of("job-1") / "supervisor.lock").read_text()), signal.SIGTERM)
+    end = end_of(list(session.follow("job-1")))
+    assert (end.outcome, end.failure_class, end.reason) == ("failed", "infrastructure", "terminated")
+    assert not is_running(worker)
+    assert board.workspace.holder() is None
+
+
 def test_a_job_is_watched_every_second_and_ended_at_its_deadline(
     board: Board, fake_runtime: FakeRuntime
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -77,6 +78,46 @@ def test_a_proof_that_never_answers_is_ended(
     (tmp_path / "site" / "onnxruntime.py").write_text("import time\ntime.sleep(60)\n")
     monkeypatch.setattr(probing, "PROOF_TIMEOUT_S", 0.3)
     assert status_of(workspace, "onnxruntime").reason == "did not answer within 0.3 s"
+
+
+def test_proofs_that_hang_share_one_deadline(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The controller waits three minutes for a probe, and one proof may take two."""
+    deadlines = []
+
+    class Hanging:
+        def __init__(self, _workspace: Workspace, name: str) -> None:
+            self.name = name
+
+        def result(self, give_up: float) -> RuntimeStatus:
+            deadlines.append(give_up)
+            return RuntimeStatus(self.name, False, None, None, "did not answer", {})
+
+    monkeypatch.setattr(probing, "_Proof", Hanging)
+    probing.probe(workspace, ["onnxruntime", "tflite", "tensorrt"])
+    assert len(deadlines) == 3
+    assert len(set(deadlines)) == 1
+
+
+def test_a_runtime_that_says_too_much_is_heard_to_its_end(
+    workspace: Workspace, fake_runtime: FakeRuntime, tmp_path: Path
+) -> None:
+    fake_runtime("")
+    (tmp_path / "site" / "onnxruntime.py").write_text(
+        "import os\nfor _ in range(64):\n    os.write(1, b'\\xff' * (1 << 16))\n"
+        "os.write(1, b'\\nthe last word')\nos._exit(3)\n"
+    )
+    assert status_of(workspace, "onnxruntime").reason == "ended with status 3; the last word"
+
+
+def test_a_full_disk_costs_the_memory_of_proofs_and_no_probe(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(json, "dump", full)
+    assert status_of(workspace, "null").available
+    assert not list(Path(workspace.root).glob("runtimes.json*"))
 
 
 def test_a_good_proof_is_remembered_and_a_bad_one_is_not(

@@ -179,6 +179,16 @@ def test_a_running_jobs_links_outlive_its_blob(workspace: Workspace) -> None:
     assert link.read_bytes() == CONTENT
 
 
+def test_a_job_is_not_begun_where_it_could_not_write_its_journal(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace.check_space_for_job()
+    monkeypatch.setattr(Workspace, "free_bytes", lambda _self: 1_048_575)
+    with pytest.raises(WorkspaceError, match=r"1048575 bytes are free in .*; a job needs 1048576") as error:
+        workspace.check_space_for_job()
+    assert error.value.reply.reason == "disk_full"
+
+
 def test_jobs_of_last_month_are_removed_and_running_ones_never(workspace: Workspace) -> None:
     long_ago = time.time() - 8 * 86400
     for name in ("old", "old-and-running", "new"):

@@ -230,7 +230,8 @@ class FaultyBoard:
 
     def put(self, path: str, content: str | bytes, *, mode: int = 0o644) -> None:
         """A file of the board's user, there now and after each restart."""
-        for root in (self.root, self.board.folder / "files"):
+        now = [self.root] if self.board.is_running else []
+        for root in (*now, self.board.folder / "files"):
             target = root / path
             self._make_folder(target.parent)
             target.write_bytes(content.encode() if isinstance(content, str) else content)

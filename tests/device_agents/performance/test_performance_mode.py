@@ -110,6 +110,21 @@ def test_nothing_is_changed_where_the_lease_cannot_be_written(
     assert mode.leave().restored is True
 
 
+def test_a_disk_that_filled_meanwhile_keeps_no_board_raised(
+    pi: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_arguments: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "performance.json.part")
+
+    mode = pi.mode()
+    mode.enter()
+    monkeypatch.setattr(lease, "write", full)
+    left = mode.leave()
+    assert (left.restored, left.problems) == (True, [])
+    assert pi.changed() == {}
+    assert "performance.json" not in pi.files()
+
+
 def test_a_guard_that_died_is_told_of(pi: Stage) -> None:
     mode = pi.mode()
     mode.enter()
