@@ -53,7 +53,7 @@ def environment(kind: Kind, software: JetsonSoftware) -> dict[str, str]:
 
 
 def write_jetson(folder: Path, name: str, kind: Kind, software: JetsonSoftware) -> None:
-    """Write `files`, `stand-ins` and `binds` of a board's folder; its plain files are there already."""
+    """Write `files`, `stand-ins`, `power-on` and `binds`; a board's plain files are there already."""
     assert kind.tree is not None
     tables = tomllib.loads(Path(__file__).with_name(kind.tree).read_text("utf-8"))
     files, stand_ins = folder / "files", folder / "stand-ins"
@@ -65,6 +65,8 @@ def write_jetson(folder: Path, name: str, kind: Kind, software: JetsonSoftware) 
     write_tree(stand_ins, {"etc/nvpmodel.conf": system["etc/nvpmodel.conf"], "tegrastats/line": ""})
     (stand_ins / "sys/kernel/debug").chmod(0o700)
     _link_cores(stand_ins / "sys/devices/system/cpu")
+    # Each start begins with it: no clock stays locked over a restart, but for what the power mode brings.
+    shutil.copytree(stand_ins / "sys", folder / "power-on/sys", symlinks=True)
     _lay_commands(files)
     if software.has_sudo:
         _allow(files, name)

@@ -22,6 +22,10 @@ if [ -e "$board/stand-ins/cpuinfo" ]; then
 fi
 mount --bind "$board/stand-ins/boot_id" "$root/proc/sys/kernel/random/boot_id"
 # A board with a /sys of its own has no other: what sysfs has no folder for cannot be laid over it.
+if [ -d "$board/power-on" ]; then
+  rm -rf "$board/stand-ins/sys"
+  cp -a "$board/power-on/sys" "$board/stand-ins/"
+fi
 if [ ! -d "$board/stand-ins/sys" ]; then
   mount -t sysfs -o ro sysfs "$root/sys"
   mount --bind "$board/stand-ins/firmware" "$root/sys/firmware"
@@ -54,6 +58,10 @@ if [ -e "$board/binds" ]; then
     [ -e "$root/$target" ] || mkdir -p "$root/$target" 2>/dev/null || continue
     mount --bind "$source" "$root/$target"
   done <"$board/binds"
+fi
+if [ -d "$board/power-on" ]; then
+  # As JetPack's service does at each start: the mode that was set last, with its limits.
+  chroot "$root" /bin/sh -c '/usr/sbin/nvpmodel -m "$(/usr/sbin/nvpmodel -q | tail -n 1)"'
 fi
 if [ -e "$board/files/etc/tmpfiles.d/edgebench.conf" ]; then
   mkdir -m 0755 "$root/run/edgebench"

@@ -120,6 +120,15 @@ def test_its_user_may_run_as_root_what_the_performance_mode_needs(whole: Path) -
     assert (whole / "etc/tmpfiles.d/edgebench.conf").read_text() == "d /run/edgebench 0755 root root -\n"
 
 
+def test_a_start_begins_with_values_that_no_script_has_changed(tmp_path: Path) -> None:
+    board = made(tmp_path, nothing())
+    values_of(board).set("clock_limit_khz", 102_000)
+    limit = "sys/devices/system/cpu/cpu0/cpufreq/scaling_max_freq"
+    assert (board / "stand-ins" / limit).read_text() == "102000\n"
+    assert (board / "power-on" / limit).read_text() == "1479000\n"
+    assert stat.S_IMODE((board / "power-on/sys/kernel/debug").stat().st_mode) == 0o700
+
+
 def test_what_debugfs_has_is_roots_alone(tmp_path: Path) -> None:
     board = made(tmp_path, nothing())
     assert stat.S_IMODE((board / "stand-ins/sys/kernel/debug").stat().st_mode) == 0o700
