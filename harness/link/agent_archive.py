@@ -35,6 +35,7 @@ def home(archive):
     try:
         with zipfile.ZipFile(archive) as file:
             file.extractall(part)
+        os.sync()  # after a power cut, a name may be there whose files are empty: no agent would ever start
         os.rename(part, folder)
     except OSError:  # a full disk, or somebody else was first
         shutil.rmtree(part, ignore_errors=True)

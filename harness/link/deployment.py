@@ -36,9 +36,11 @@ def deploy_agent(transport: Transport, archive: AgentArchive, workspace: str) ->
     folder = f"{workspace.rstrip('/')}/agents"
     # $0 and $1 instead of text in the script: the shell then quotes for us.
     # $$: two controllers may do this at once, each in a file of its own.
+    # sync: a power cut after the renaming must not leave the name of a file that never reached the card.
     script = (
         'umask 077; part="$0/$1.$$.part"; mkdir -p "$0" && cat > "$part" && '
-        'test "$(wc -c < "$part")" -eq "$2" && mv "$part" "$0/$1" || { rm -f "$part"; exit 1; }'
+        'test "$(wc -c < "$part")" -eq "$2" && { sync "$part" 2>/dev/null || sync; } && '
+        'mv "$part" "$0/$1" || { rm -f "$part"; exit 1; }'
     )
     result = run_command(
         transport,

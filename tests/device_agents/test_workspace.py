@@ -238,6 +238,18 @@ def test_a_job_of_before_the_clock_went_back_gets_old_in_its_turn(workspace: Wor
     assert names_in(workspace.jobs) == []
 
 
+def test_a_mark_of_before_the_clock_went_back_is_made_anew(workspace: Workspace) -> None:
+    Path(workspace.job("old")).mkdir()
+    age(workspace.job("old"), 8 * 86400)
+    workspace.remove_old_jobs()
+    mark = workspace.job("old") + "/old"
+    age(mark, -365 * 86400)
+    workspace.remove_old_jobs()
+    age(mark, 2 * 86400)
+    workspace.remove_old_jobs()
+    assert names_in(workspace.jobs) == []
+
+
 def test_blobs_of_before_the_clock_went_back_go_before_what_was_used_since(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -153,7 +153,8 @@ def _make_faults(place: LabPlace, boards: dict[str, FaultyBoard], clock: Path) -
     boards["hungry"].limit_memory(400 << 20)
     boards["rekeyed"].new_host_key()
     restart(place, boards["rekeyed"])
-    (boards["babbles"].board.folder / "stand-ins/firmware/devicetree/base/model").write_text(HOSTILE_NAME)
+    (model,) = (boards["babbles"].board.folder / "stand-ins").rglob("devicetree/base/model")
+    model.write_text(HOSTILE_NAME)
 
 
 def _disturb(place: LabPlace, boards: dict[str, FaultyBoard], clock_offset: Path) -> None:

@@ -9,6 +9,7 @@ import sys
 import zipfile
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -67,6 +68,25 @@ def test_its_first_process_unpacks_it_once_with_bytecode_that_is_its_users_alone
     before = sorted(tmp_path.iterdir())
     assert '"available":true' in proven(path)
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_what_it_unpacks_is_on_the_disk_before_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a power cut leaves empty files under that name, and no agent starts on that board any more."""
+    path = placed(tmp_path)
+    seen: list[list[str]] = []
+    monkeypatch.setattr(
+        os,
+        "sync",
+        lambda: seen.append([item.suffix for item in tmp_path.glob("edgebench*") if item.is_dir()]),
+    )
+    with zipfile.ZipFile(path) as archive:
+        begins = archive.read("__main__.py").partition(b"# Everything on the board")[0]
+    space: dict[str, Any] = {}
+    exec(begins, space)
+    assert space["home"](str(path)) == str(path.with_suffix(""))
+    assert seen == [[".part"]]
 
 
 @pytest.mark.processes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -19,8 +20,9 @@ from device_agents.protocol import (
 )
 from harness.errors import AgentError, BoardFull, LinkLost, Unreachable
 from harness.link.agent_archive import agent_archive
-from harness.link.deployment import Blob
+from harness.link.deployment import Blob, deploy_agent
 from harness.link.device_session import DeviceSession
+from harness.link.local import LocalTransport
 from harness.link.patience import AWAY_PAUSES_S, FIRST_PAUSES_S, RECONNECT_PAUSES_S, Persistence
 from tests.device_agents.board import Board, RecordingTransport, job, names_in, run
 from tests.harness.channels import Piece, PlayedChannel, PlayedTransport
@@ -172,6 +174,22 @@ def test_a_full_disk_while_deploying_is_a_full_board() -> None:
 
     with pytest.raises(BoardFull, match="no space for the agent"):
         played(answer).open(["null"])
+
+
+@pytest.mark.processes
+def test_the_agent_is_on_the_disk_before_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A power cut would leave an empty file under a name that is never sent again."""
+    sync = tmp_path / "bin/sync"
+    sync.parent.mkdir()
+    sync.write_text(f'#!/bin/sh\necho "${{1##*.}} $(ls {tmp_path}/w/agents | wc -l)" >>{tmp_path}/synced\n')
+    sync.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{sync.parent}:{os.environ['PATH']}")
+    deploy_agent(LocalTransport(), agent_archive(), str(tmp_path / "w"))
+    assert (tmp_path / "synced").read_text() == "part 1\n"
+    (sent,) = (tmp_path / "w/agents").iterdir()
+    assert sent.read_bytes() == agent_archive().content
 
 
 # --- following over a link that breaks ------------------------------------------------------------
