@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from typing import cast
 
@@ -41,7 +42,7 @@ def test_leases_are_renewed_on_connections_of_their_own_until_that_ends(
         opened[name].append(Session(renewed[name], breaks=not opened[name]))
         return cast("DeviceSession", opened[name][-1])
 
-    with kept({name: lambda name=name: opener(name) for name in renewed}) as end:
+    with kept({name: functools.partial(opener, name) for name in renewed}) as end:
         for name in renewed:
             assert renewed[name].acquire(timeout=10)
             assert renewed[name].acquire(timeout=10)
