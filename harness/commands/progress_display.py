@@ -82,6 +82,7 @@ class ProgressDisplay:
 
     def case_started(self, case: Case) -> None:
         """A board got its case."""
+        self._waited_for.pop(case.device, None)
         self._doing(f"measuring {case.label}")
 
     def waiting(self, device: str, holder: str, since: float) -> None:

@@ -69,3 +69,17 @@ def test_a_remedy_is_told_once_however_many_cases_it_mends(monkeypatch: pytest.M
     with ProgressDisplay(3) as display:
         tell_failures(display, 3)
     assert said.getvalue().count("switch it on") == 1
+
+
+def test_who_has_a_board_is_said_once_until_somebody_else_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = shown_on(monkeypatch, terminal=False)
+    with ProgressDisplay(1) as display:
+        for holder in ("alice@laptop (run x)",) * 20 + ("bob@desk (run y)",) * 20:
+            display.waiting("pi", holder, 1_795_000_000.0)
+        display.case_started(CASE)
+        display.waiting("pi", "bob@desk (run y)", 1_795_000_000.0)
+    assert said.getvalue().splitlines() == [
+        "pi: held by alice@laptop (run x) since 2026-11-18 11:06:40 UTC; waiting",
+        "pi: held by bob@desk (run y) since 2026-11-18 11:06:40 UTC; waiting",
+        "pi: held by bob@desk (run y) since 2026-11-18 11:06:40 UTC; waiting",
+    ]

@@ -139,10 +139,13 @@ def test_while_a_job_of_the_run_is_measured_it_lives_and_nothing_is_written(boar
     assert board.run("b").take(BOB) is None
 
 
-def test_the_end_of_a_job_does_not_bring_a_lease_back(board: Board) -> None:
+def test_the_end_of_a_job_neither_renews_another_runs_lease_nor_brings_one_back(board: Board) -> None:
     board.run("b").take(BOB)
+    board.now += LEASE_S
     board.run("a").hand_back()
-    assert board.run("a").holder() == Holder(BOB, 0.0)
+    assert board.run("a").holder() == Holder(BOB, LEASE_S)
+    board.now += 1
+    assert board.run("a").holder() is None
     assert board.run("b").release()
     board.run("b").hand_back()
     assert board.run("a").holder() is None
