@@ -38,7 +38,7 @@ def up(
 ) -> None:
     """Start virtual boards, with numpy, onnxruntime and TFLite as `bench device setup` leaves them.
 
-    The first time takes two to three minutes and 350 MB: Debian, a QEMU where this machine's is too old, and
+    The first time takes some minutes and 300 MB: Debian, a QEMU where this machine's is too old, and
     the runtimes. They stay for the next time, which takes a second.
 
     A board is reached by its name: bench run --device pi5. Its results carry the reason `emulated`: accuracy,

@@ -167,7 +167,7 @@ class Lab:
     def _make_runtimes(self, layer: RuntimesLayer) -> None:
         """On the board with the most memory of those that will share it, which then goes."""
         packages = ", ".join(pin.exact for pin in layer.pins if pin.name != "pip")
-        size = f"50 MB from the package index, 180 MB in {layer.folder}"
+        size = f"50 MB from the package index, 150 MB in {layer.folder}"
         self.tell(f"setting a board up, once for all of its kind: {packages}; {size}, a minute")
         sharing = [kind for kind in kinds().values() if layer_of(self.roots, kind) == layer]
         kind = max(sharing, key=lambda kind: kind.memory_kib)

@@ -109,23 +109,23 @@ max_time_s = 0.5
 """
 
 
-def test_a_pi_5_comes_up_with_runtimes_that_classify_as_this_machines_do(place: LabPlace) -> None:
+@pytest.mark.timeout(900)  # on a fresh machine its QEMU and runtimes are fetched first
+def test_a_pi_5_comes_up_with_a_runtime_that_classifies_as_this_machines_does(place: LabPlace) -> None:
     place.up_ready("pi5")
     examples = dict(np.load(DIGITS / "evaluation.npz"))
     np.savez(place.folder / "few.npz", **{name: values[:10] for name, values in examples.items()})
     (place.folder / "once.toml").write_text(ONCE)
     done = place.bench(
-        "run", "--device", "pi5", "--runtime", "onnxruntime,tflite", "--precision", "fp32",
+        "run", "--device", "pi5", "--runtime", "onnxruntime", "--precision", "fp32",
         "--dataset", "few.npz", "--measurement", "once.toml", "--out", "out",
     )  # fmt: skip
     assert done.status == 0, done.err
-    records = [record_of(place.results(), runtime, "fp32") for runtime in ("onnxruntime", "tflite")]
-    assert [record["facts"]["runtime_version"] for record in records] == ["1.31.1", "2.3.0"]
-    for record in records:
-        assert "emulated" in record["reasons"]
-        assert (record["accuracy"]["value"], record["accuracy"]["n"]) == (1.0, 10)
-        assert record["fidelity"]["argmax_agreement"] == 1.0
-        assert record["fidelity"]["max_abs_error"] < 1e-5
+    record = record_of(place.results(), "onnxruntime", "fp32")
+    assert record["facts"]["runtime_version"] == "1.31.1"
+    assert "emulated" in record["reasons"]
+    assert (record["accuracy"]["value"], record["accuracy"]["n"]) == (1.0, 10)
+    assert record["fidelity"]["argmax_agreement"] == 1.0
+    assert record["fidelity"]["max_abs_error"] < 1e-5
 
 
 def test_what_a_boards_firmware_says_can_be_changed_while_it_runs(place: LabPlace) -> None:
