@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import secrets
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -21,7 +22,7 @@ from harness.commands.option_values import numbers, shapes, words
 from harness.commands.progress_display import ProgressDisplay
 from harness.commands.results_table import show_results
 from harness.errors import ConfigurationError, UsageError
-from harness.farm.boards import load_boards, open_session
+from harness.farm.boards import load_boards, open_session, possible_boards
 from harness.farm.inventory import DeviceEntry
 from harness.models import BenchModel, find_models
 from harness.outputs import Ended, check_folder, write_outputs
@@ -41,6 +42,9 @@ EXIT_CASE_FAILED = 3
 EXIT_INTERRUPTED = 130
 
 DEMO_MODEL = "digits"
+
+#: Of so many choices of boards each is asked for its unfinished run.
+_MOST_CHOICES = 1000
 
 EPILOG = (
     "Example: bench run --device jetson-nano --model model.onnx --precision fp32,int8 --calibration photos/ "
@@ -207,7 +211,13 @@ def run(
         find_models(model or list(plan_file.models) or [DEMO_MODEL]), dataset, calibration, metric
     )
     models = preparation.with_shapes(models, shapes(shape))
-    boards = load_boards(device or list(plan_file.devices), inventory)
+    named = device or list(plan_file.devices)
+    boards = _begun_on(
+        store,
+        possible_boards(named, inventory) if resume else (),
+        lambda names: digest(cases(names, models, selection), profile, options),
+    )
+    boards = boards or load_boards(named, inventory)
     planned = cases(list(boards), models, selection)
     if not planned:
         raise UsageError(
@@ -259,6 +269,22 @@ def _measure(
             if not finished and not any(record.status == "ok" for record in kept):
                 store.forget(settings.run_id)
             raise
+
+
+def _begun_on(
+    store: str, choices: Iterable[Mapping[str, DeviceEntry]], digest_of: Callable[[list[str]], str]
+) -> Mapping[str, DeviceEntry] | None:
+    """Of several boards of a kind those that an unfinished run has: which of them is free may change."""
+    some = list(itertools.islice(choices, _MOST_CHOICES))
+    if len(some) < 2:
+        return None
+    opened = Store.open(store)
+    try:
+        found = [(opened.unfinished(digest_of(list(boards))), boards) for boards in some]
+    finally:
+        opened.close()
+    begun = [(run.started_at, run.id, boards) for run, boards in found if run is not None]
+    return max(begun, key=lambda each: each[:2])[2] if begun else None
 
 
 def _begin(store: Store, plan_digest: str, resume: bool) -> tuple[Run, frozenset[str]]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from harness.farm.connecting import open_transport
@@ -22,6 +23,13 @@ def load_boards(selectors: Sequence[str], inventory: Path | None) -> dict[str, D
         entry = free_board(candidates(selector, known), open_session)
         boards[entry.name] = entry
     return boards
+
+
+def possible_boards(selectors: Sequence[str], inventory: Path | None) -> Iterator[dict[str, DeviceEntry]]:
+    """Every choice of boards that the command line may have meant; one unless it names kinds of boards."""
+    known = load_inventory(inventory)
+    for entries in itertools.product(*(candidates(selector, known) for selector in selectors)):
+        yield {entry.name: entry for entry in entries}
 
 
 def open_session(entry: DeviceEntry) -> DeviceSession:
