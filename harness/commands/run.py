@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import secrets
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -15,18 +14,16 @@ from typing import cast
 import typer
 
 from convert.conversion import Io
-from harness.board_lease import claim, holder_words
 from harness.campaign import Campaign, CampaignSettings
 from harness.commands import console
 from harness.commands.board_settings import PANEL, board_options
+from harness.commands.chosen_boards import choose_boards
 from harness.commands.option_values import numbers, shapes, words
 from harness.commands.progress_display import ProgressDisplay
 from harness.commands.results_table import show_results
 from harness.errors import ConfigurationError, UsageError
 from harness.farm.boards import open_session, possible_boards
-from harness.farm.free_board import free_board
 from harness.farm.inventory import DeviceEntry
-from harness.link.device_session import DeviceSession
 from harness.models import BenchModel, find_models
 from harness.outputs import Ended, check_folder, write_outputs
 from harness.places import workshop
@@ -45,9 +42,6 @@ EXIT_CASE_FAILED = 3
 EXIT_INTERRUPTED = 130
 
 DEMO_MODEL = "digits"
-
-#: Of boards of the same kinds so many choices are looked at for a run that can be resumed.
-MAX_COMBINATIONS = 1000
 
 EPILOG = (
     "Example: bench run --device jetson-nano --model model.onnx --precision fp32,int8 --calibration photos/ "
@@ -234,7 +228,7 @@ def run(
         return digest(cases(names, models, selection), profile, options)
 
     new_id = _new_id()
-    boards, claimed = _choose(possible, opened if resume else None, identity, new_id)
+    boards, claimed = choose_boards(possible, opened if resume else None, identity, new_id)
     planned = cases(list(boards), models, selection)
     this_run, finished = _begin(opened, digest(planned, profile, options), resume, new_id)
     kinds = {name: device_profile(entry.profile) for name, entry in boards.items()}
@@ -281,34 +275,6 @@ def _measure(
             if not finished and not any(record.status == "ok" for record in kept):
                 store.forget(settings.run_id)
             raise
-
-
-def _choose(
-    possible: Sequence[tuple[DeviceEntry, ...]],
-    store: Store | None,
-    identity: Callable[[Sequence[str]], str],
-    run_id: str,
-) -> tuple[dict[str, DeviceEntry], frozenset[str]]:
-    """The boards of the run by name, and which of them are claimed for it already.
-
-    Where a profile leaves the choice, an unfinished run in `store` that can be resumed has made it; else the
-    first free board is taken, and claimed before another controller takes it too.
-    """
-    if store is not None and any(len(boards) > 1 for boards in possible):
-        for combination in itertools.islice(itertools.product(*possible), MAX_COMBINATIONS):
-            boards = {entry.name: entry for entry in combination}
-            if store.unfinished(identity(list(boards))) is not None:
-                return boards, frozenset()
-    claimed: set[str] = set()
-
-    def claim_it(session: DeviceSession) -> bool:
-        if not claim(session, holder_words(f"run {run_id}")):
-            return False
-        claimed.add(session.device)
-        return True
-
-    chosen = [free_board(boards, lambda entry: open_session(entry, run_id), claim_it) for boards in possible]
-    return {entry.name: entry for entry in chosen}, frozenset(claimed)
 
 
 def _new_id() -> str:

@@ -14,7 +14,7 @@ import pytest
 from tests.end_to_end.agent_processes import agents_in, becomes_true, jobs_in, supervisor_in
 from tests.end_to_end.boards import write_ssh_board
 from tests.end_to_end.workplace import Workplace
-from tests.openssh import OpenSshServer
+from tests.openssh import OpenSshServer, free_port
 
 pytestmark = pytest.mark.e2e
 
@@ -122,6 +122,39 @@ def test_a_job_whose_link_was_cut_is_followed_further(
     _, said = running.communicate(timeout=60)
     assert running.returncode == 0, said
     check_completed(workplace, {}, workspace)
+
+
+def test_a_run_on_a_kind_of_board_goes_on_where_it_began_though_another_is_free_now(
+    workplace: Workplace, ssh_server: OpenSshServer
+) -> None:
+    if not PYTHON.exists():
+        pytest.skip("no Python with runtimes (tests/agent_pythons.sh makes them)")
+    kind = (
+        "run",
+        "--device",
+        "raspberry-pi-4",
+        "--runtime",
+        "null",
+        "--measurement",
+        "quick",
+        "--out",
+        "out",
+    )
+    fields = {name: {"python": PYTHON, "profile": "raspberry-pi-4"} for name in ("first", "second")}
+    workspaces = {name: ssh_server.home / f"{workplace.folder.name}-{name}" for name in fields}
+
+    def write_inventory(**of_first: int) -> None:
+        (workplace.folder / "devices.toml").unlink(missing_ok=True)
+        for name, more in (("first", of_first), ("second", {})):
+            write_ssh_board(workplace, name, ssh_server, workspace=workspaces[name], **fields[name], **more)
+
+    write_inventory(port=free_port())
+    kill_after(workplace.start(*kind), "second: ")
+    write_inventory()
+    done = workplace.bench(*kind, "--resume")
+    assert done.status == 0, done.err
+    assert [record["case"]["device"] for record in workplace.results()["records"]] == ["second"]
+    assert (len(jobs_in(workspaces["first"])), len(jobs_in(workspaces["second"]))) == (0, 1)
 
 
 def test_without_resume_a_new_run_begins(workplace: Workplace, prepared: Path) -> None:
