@@ -179,7 +179,7 @@ class Campaign:
                         continue
                     ready = self._prepared(todo[device], board)
                     begin = all_prepared if device == LOCAL else None
-                    running.append(_started(functools.partial(self._run_device, board, ready, begin)))
+                    _started(functools.partial(self._run_device, board, ready, begin), running)
         except BaseException:
             self._stop.set()
             raise
@@ -305,8 +305,11 @@ def _of_device(device: str, error: BenchError) -> CaseError:
     return DeviceError(f"{device}: {error.message}", error.remedy, "bad_configuration")
 
 
-def _started(work: Callable[[], T]) -> Future[T]:
-    """Begin it on a thread that does not keep the process alive, so that a second Ctrl-C can leave it."""
+def _started(work: Callable[[], T], among: list[Future[T]] | None = None) -> Future[T]:
+    """Begin it on a thread that does not keep the process alive, so that a second Ctrl-C can leave it.
+
+    It is `among` the others before it begins: a Ctrl-C at its very start has to wait for it too.
+    """
     future: Future[T] = Future()
 
     def run() -> None:
@@ -317,7 +320,15 @@ def _started(work: Callable[[], T]) -> Future[T]:
         else:
             future.set_result(result)
 
-    threading.Thread(target=run, name="device", daemon=True).start()
+    thread = threading.Thread(target=run, name="device", daemon=True)
+    if among is not None:
+        among.append(future)
+    try:
+        thread.start()
+    except BaseException as error:
+        if thread.ident is None:  # nobody else will end it
+            future.set_exception(error)
+        raise
     return future
 
 
