@@ -10,8 +10,11 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def started(work: Callable[[], T]) -> Future[T]:
-    """Begin `work` on a thread of its own."""
+def started(work: Callable[[], T], among: list[Future[T]] | None = None) -> Future[T]:
+    """Begin `work` on a thread of its own.
+
+    It is `among` the others before it begins: a Ctrl-C at its very start has to wait for it too.
+    """
     future: Future[T] = Future()
 
     def run() -> None:
@@ -22,5 +25,13 @@ def started(work: Callable[[], T]) -> Future[T]:
         else:
             future.set_result(result)
 
-    threading.Thread(target=run, name="device", daemon=True).start()
+    thread = threading.Thread(target=run, name="device", daemon=True)
+    if among is not None:
+        among.append(future)
+    try:
+        thread.start()
+    except BaseException as error:
+        if thread.ident is None:  # nobody else will end it
+            future.set_exception(error)
+        raise
     return future

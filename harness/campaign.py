@@ -119,7 +119,7 @@ class Campaign:
                         continue
                     ready = self._prepared(todo[device], board)
                     begin = all_prepared if device == LOCAL else None
-                    running.append(started(functools.partial(self._run_device, board, ready, begin)))
+                    started(functools.partial(self._run_device, board, ready, begin), running)
         except BaseException:
             self._stop.set()
             raise

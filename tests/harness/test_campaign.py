@@ -535,7 +535,6 @@ def test_a_board_that_gives_and_takes_back_without_end_is_given_up(lab: Lab) -> 
 def test_ctrl_c_ends_the_wait_for_a_board(lab: Lab) -> None:
     def interrupt() -> Iterator[LeaseReply | None]:
         yield ALICE
-        time.sleep(0.05)  # the campaign waits for this board by now
         os.kill(os.getpid(), signal.SIGINT)
         while True:
             time.sleep(0.01)
