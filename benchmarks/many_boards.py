@@ -27,7 +27,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from device_agents.protocol import JobEnded, decode
-from harness.lab import cgroups
+from harness.lab.machine import cgroups
 from harness.lab.names import LabNames
 from tests.virtual_boards import ROOTS, left_of, missing
 

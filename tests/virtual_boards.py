@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.errors import LabError
-from harness.lab import binfmt, cgroups, network
-from harness.lab.kinds import chosen_kinds
+from harness.lab.boards.kinds import chosen_kinds
+from harness.lab.machine import binfmt, cgroups, network
+from harness.lab.machine.requirements import check
 from harness.lab.names import LabNames
-from harness.lab.requirements import check
-from harness.lab.roots import must_unpack
+from harness.lab.systems.roots import must_unpack
 
 #: Made by the first test that wants it, about a minute; kept for later runs.
 ROOTS = Path(os.environ.get("EDGEBENCH_LAB_ROOTS", f"/var/tmp/edgebench-lab-roots-{os.getuid()}"))

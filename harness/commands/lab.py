@@ -14,12 +14,12 @@ from rich.table import Table
 from harness.commands import console
 from harness.commands.option_values import words
 from harness.errors import UsageError
-from harness.lab.board import Board
-from harness.lab.board_values import BoardValues
-from harness.lab.kinds import chosen_kinds
+from harness.lab.boards.board import Board
+from harness.lab.boards.kinds import chosen_kinds
 from harness.lab.lab import Lab
-from harness.lab.playing import Player
-from harness.lab.value_script import read_script
+from harness.lab.values.board_values import BoardValues
+from harness.lab.values.playing import Player
+from harness.lab.values.value_script import read_script
 from harness.places import lab_home, lab_roots
 
 lab_app = typer.Typer(

@@ -10,19 +10,20 @@ from pathlib import Path
 
 from harness.errors import CaseError, LabError, UsageError
 from harness.farm.inventory import FILE_NAME
-from harness.lab import binfmt, cgroups, network, qemu
-from harness.lab.board import Board, remove_folder
-from harness.lab.fittings import Fittings
-from harness.lab.jetson_software import find_software
-from harness.lab.kinds import Kind, kinds
+from harness.lab.boards.board import Board, remove_folder
+from harness.lab.boards.fittings import Fittings
+from harness.lab.boards.kinds import Kind, kinds
+from harness.lab.jetson.software import JetsonSoftware, find_software
 from harness.lab.lab_inventory import LabInventory
 from harness.lab.locking import locked, machine_locked
+from harness.lab.machine import binfmt, cgroups, network
+from harness.lab.machine.pythons import find_python
+from harness.lab.machine.requirements import check, check_root
 from harness.lab.names import LabNames, board_names
-from harness.lab.pythons import find_python
-from harness.lab.requirements import check, check_root
-from harness.lab.roots import make_root, must_unpack, root_folder
-from harness.lab.runtimes_layer import RuntimesLayer, layer_of, make_layer
 from harness.lab.state import BoardState, LabState, read_state, write_state
+from harness.lab.systems import qemu
+from harness.lab.systems.roots import make_root, must_unpack, root_folder
+from harness.lab.systems.runtimes_layer import RuntimesLayer, layer_of, make_layer
 
 Tell = Callable[[str], None]
 
@@ -208,7 +209,8 @@ class Lab:
     def _bare(self, kind: Kind) -> Fittings:
         root = root_folder(self.roots) if kind.is_emulated else Path("/")
         python = find_python(kind)
-        return Fittings((root,), python, str(python) if python else None)
+        nothing = JetsonSoftware(None, None, has_sudo=False, lacks=()) if kind.tree is not None else None
+        return Fittings((root,), python, str(python) if python else None, nothing)
 
     def _start(self, state: LabState, name: str, kind: Kind, fittings: Fittings) -> tuple[LabState, Board]:
         number = state.next_number(network.FIRST_NUMBER, network.LAST_NUMBER)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from harness.farm.inventory import FILE_NAME, DeviceEntry, known_hosts_beside, load_inventory
 from harness.farm.inventory_edit import add_device, remove_device
-from harness.lab.board import Board
-from harness.lab.board_files import USER
-from harness.lab.programs import call
+from harness.lab.boards.board import Board
+from harness.lab.boards.board_files import USER
+from harness.lab.machine.programs import call
 from harness.link.host_keys import HostKey, pin, unpin
 
 

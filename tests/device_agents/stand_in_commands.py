@@ -1,6 +1,6 @@
 """The stand-in commands of a family of boards, laid over a tree that is a board for the tests.
 
-Those that virtual boards have as well lie in harness/lab/standins, the others in tests/captures/commands.
+Those that virtual boards have too lie in harness/lab/jetson/standins, the others in tests/captures/commands.
 """
 
 from __future__ import annotations

@@ -16,9 +16,9 @@ import zipfile
 from pathlib import Path
 
 from harness.farm.inventory import known_hosts_beside, load_inventory
-from harness.lab import cgroups
-from harness.lab.board import Board
+from harness.lab.boards.board import Board
 from harness.lab.lab import Lab
+from harness.lab.machine import cgroups
 from harness.link.agent_archive import agent_archive
 from harness.link.host_keys import HostKey, pin
 from tests.end_to_end.boards import write_board

@@ -191,7 +191,7 @@ def test_a_second_up_adds_boards_and_replaces_those_that_died(place: LabPlace) -
 
 
 def _processes_of(place: LabPlace, board: str) -> list[str]:
-    from harness.lab import cgroups
+    from harness.lab.machine import cgroups
 
     group = cgroups.memory_hierarchy() / LabNames.of(place.lab).group / board
     return [str(pid) for pid in cgroups.processes(group)]

@@ -18,12 +18,12 @@ import onnx
 import pytest
 from onnx import version_converter
 
-from harness.lab import cgroups
-from harness.lab.board_values import BoardValues
-from harness.lab.kinds import kinds
+from harness.lab.boards.kinds import kinds
+from harness.lab.machine import cgroups
 from harness.lab.names import LabNames
-from harness.lab.playing import Player
-from harness.lab.value_script import Step
+from harness.lab.values.board_values import BoardValues
+from harness.lab.values.playing import Player
+from harness.lab.values.value_script import Step
 from tests.end_to_end.test_virtual_boards import LabPlace
 from tests.end_to_end.workplace import TIMEOUT_S, record_of
 from tests.interpreters import interpreter

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import LabError
-from harness.lab import binfmt
+from harness.lab.machine import binfmt
 
 ENTRY = (
     "enabled\ninterpreter /usr/bin/qemu-aarch64-static\nflags: POCF\noffset 0\n"

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.lab import board_files
-from harness.lab.kinds import kinds
+from harness.lab.boards import board_files
+from harness.lab.boards.kinds import kinds
 
 
 def test_sshd_hands_qemus_processor_to_every_session() -> None:

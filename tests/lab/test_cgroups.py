@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import LabError
-from harness.lab import cgroups
+from harness.lab.machine import cgroups
 
 LIMIT = 950_118_400
 

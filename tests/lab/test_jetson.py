@@ -13,18 +13,20 @@ from pathlib import Path
 
 import pytest
 
-from harness.lab import board_files, jetson, jetson_settings
-from harness.lab.board_values import BoardValues
-from harness.lab.jetson_software import JetsonSoftware
-from harness.lab.kinds import kinds
-from harness.lab.standins import JETSON
+from harness.lab.boards import board_files
+from harness.lab.boards.kinds import kinds
+from harness.lab.jetson import files as jetson
+from harness.lab.jetson.software import JetsonSoftware
+from harness.lab.jetson.standins import JETSON
+from harness.lab.values import jetson_settings
+from harness.lab.values.board_values import BoardValues
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads this machine's cores in /sys")
 
 NANO = kinds()["nano"]
 REPOSITORY = Path(__file__).parents[2]
 CAPTURED = REPOSITORY / "tests/captures/jetson-nano"
-TREE = tomllib.loads((REPOSITORY / "harness/lab/jetson_nano.toml").read_text())
+TREE = tomllib.loads((REPOSITORY / "harness/lab/jetson/jetson_nano.toml").read_text())
 
 #: In its tree and not in the captured one; the file says so.
 MADE_UP = {

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from harness.farm.wheelhouse import Wheel, WheelsMissing
-from harness.lab import jetson_software
-from harness.lab.jetson_software import JetsonSoftware, find_software
-from harness.lab.kinds import kinds
+from harness.lab.boards.kinds import kinds
+from harness.lab.jetson import software as jetson_software
+from harness.lab.jetson.software import JetsonSoftware, find_software
 
 NANO = kinds()["nano"]
 

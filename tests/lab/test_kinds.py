@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import UsageError
-from harness.lab.kinds import Kind, chosen_kinds, kinds
+from harness.lab.boards.kinds import Kind, chosen_kinds, kinds
 from profiles.devices import device_profile
 
 CAPTURES = Path(__file__).parents[1] / "captures"

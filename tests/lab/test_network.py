@@ -9,7 +9,7 @@ from ipaddress import IPv4Address, IPv4Network
 import pytest
 
 from harness.errors import LabError
-from harness.lab import network
+from harness.lab.machine import network
 from harness.lab.names import LabNames
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.lab import pythons
-from harness.lab.kinds import kinds
+from harness.lab.boards.kinds import kinds
+from harness.lab.machine import pythons
 
 
 def test_one_of_pyenv_is_taken(tmp_path: Path) -> None:
@@ -30,7 +30,7 @@ def test_one_of_pyenv_is_taken(tmp_path: Path) -> None:
 def test_one_on_path_is_taken_unless_it_is_a_shim(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, on_path: str | None, found: Path | None
 ) -> None:
-    monkeypatch.setattr("harness.lab.pythons.shutil.which", lambda _: on_path)
+    monkeypatch.setattr("harness.lab.machine.pythons.shutil.which", lambda _: on_path)
     assert pythons.find_python(kinds()["nano"], [tmp_path]) == found
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from harness.errors import LabError
-from harness.lab import qemu
-from harness.lab.qemu import Qemu
+from harness.lab.systems import qemu
+from harness.lab.systems.qemu import Qemu
 
 OLD = "qemu-aarch64 version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18)"
 NEW = "qemu-aarch64 version 10.0.13 (Debian 1:10.0.13+ds-0+deb13u1)"

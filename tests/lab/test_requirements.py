@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from harness.errors import LabError
-from harness.lab.kinds import chosen_kinds
-from harness.lab.requirements import Machine, check, check_root
-from harness.lab.roots import must_unpack
+from harness.lab.boards.kinds import chosen_kinds
+from harness.lab.machine.requirements import Machine, check, check_root
+from harness.lab.systems.roots import must_unpack
 
 PI4, NANO = chosen_kinds(["pi4"]), chosen_kinds(["nano"])
 WHOLE = Machine("linux", True, lambda name: f"/usr/bin/{name}", has_sshd=True, has_debian_keys=True)

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from harness.farm.wheelhouse import WheelsMissing
-from harness.lab import qemu
-from harness.lab.kinds import kinds
+from harness.lab.boards.kinds import kinds
 from harness.lab.lab import Lab
-from harness.lab.roots import root_folder
-from harness.lab.runtimes_layer import RuntimesLayer, layer_of
+from harness.lab.systems import qemu
+from harness.lab.systems.roots import root_folder
+from harness.lab.systems.runtimes_layer import RuntimesLayer, layer_of
 
 KINDS = kinds()
 
@@ -36,7 +36,9 @@ def test_each_processor_gets_the_onnxruntime_that_runs_on_it() -> None:
 
 def test_another_root_and_other_packages_have_another_layer(monkeypatch: pytest.MonkeyPatch) -> None:
     before = layer("pi5").folder
-    monkeypatch.setattr("harness.lab.runtimes_layer.root_folder", lambda roots: roots / "debian-other")
+    monkeypatch.setattr(
+        "harness.lab.systems.runtimes_layer.root_folder", lambda roots: roots / "debian-other"
+    )
     assert layer("pi5").folder != before
 
 

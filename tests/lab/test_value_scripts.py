@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from harness.errors import ConfigurationError, LabError, UsageError
-from harness.lab import board_files
-from harness.lab.board_values import BoardValues, settings_of
-from harness.lab.kinds import kinds
-from harness.lab.playing import Player
-from harness.lab.value_script import Step, read_script
+from harness.lab.boards import board_files
+from harness.lab.boards.kinds import kinds
+from harness.lab.values.board_values import BoardValues, settings_of
+from harness.lab.values.playing import Player
+from harness.lab.values.value_script import Step, read_script
 
 
 def values_of(kind: str, folder: Path) -> BoardValues:

@@ -8,9 +8,9 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from harness.lab import stand_in_cuda
-from harness.lab.stand_in_cuda import has_compiler as has_compiler
-from harness.lab.standins import SITE as SITE
+from harness.lab.jetson import stand_in_cuda
+from harness.lab.jetson.stand_in_cuda import has_compiler as has_compiler
+from harness.lab.jetson.standins import SITE as SITE
 
 HERE = Path(__file__).parent
 CAPTURES = HERE.parent / "captures" / "tensorrt-api"

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.lab.kinds import Kind
+from harness.lab.boards.kinds import Kind
 
 
 def find_python(kind: Kind, homes: Sequence[Path] | None = None) -> Path | None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from harness.errors import LabError
-from harness.lab.programs import call
+from harness.lab.machine.programs import call
 
 PLACE = Path("/proc/sys/fs/binfmt_misc")
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from harness.errors import LabError, UsageError
 from harness.farm.inventory import did_you_mean
-from harness.lab import jetson_settings, raspberry_pi_settings
-from harness.lab.board import Board
-from harness.lab.kinds import Kind
-from harness.lab.settings import Setting, WrongValue, replace_values
+from harness.lab.boards.board import Board
+from harness.lab.boards.kinds import Kind
+from harness.lab.values import jetson_settings, raspberry_pi_settings
+from harness.lab.values.settings import Setting, WrongValue, replace_values
 
 
 def settings_of(kind: Kind) -> Mapping[str, Setting]:

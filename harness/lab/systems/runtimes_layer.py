@@ -19,10 +19,10 @@ from harness.farm.board_packages import BoardPlatform, Pin, packages_for, pip_pi
 from harness.farm.board_setup import SetupOutcome, plan_setup, set_up
 from harness.farm.boards import open_session
 from harness.farm.inventory import DeviceEntry
-from harness.lab.board import Board
-from harness.lab.kinds import Kind
-from harness.lab.programs import call
-from harness.lab.roots import GLIBC, PYTHON, root_folder
+from harness.lab.boards.board import Board
+from harness.lab.boards.kinds import Kind
+from harness.lab.machine.programs import call
+from harness.lab.systems.roots import GLIBC, PYTHON, root_folder
 from harness.link.device_session import DeviceSession
 
 Tell = Callable[[str], None]

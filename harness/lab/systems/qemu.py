@@ -15,8 +15,8 @@ from pathlib import Path
 
 from harness.errors import LabError
 from harness.lab.locking import locked
-from harness.lab.mmdebstrap import unpack
-from harness.lab.programs import call, which
+from harness.lab.machine.programs import call, which
+from harness.lab.systems.mmdebstrap import unpack
 
 Tell = Callable[[str], None]
 

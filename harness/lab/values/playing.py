@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from harness.errors import LabError
-from harness.lab.board_values import BoardValues
-from harness.lab.value_script import Step
+from harness.lab.values.board_values import BoardValues
+from harness.lab.values.value_script import Step
 
 #: How often a board is looked at while its script waits: one that is gone is not waited for.
 _LOOK_S = 1.0

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from harness.errors import LabError
-from harness.lab.programs import environment
+from harness.lab.machine.programs import environment
 
 
 def unpack(

@@ -10,13 +10,14 @@ import shutil
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from harness.farm.sudoers import FILE as SUDOERS
 from harness.farm.sudoers import TMPFILES, TMPFILES_LINE, rules_for, text_of
-from harness.lab.board_files import USER, device_tree, link_cores, write_tree
-from harness.lab.jetson_software import JetsonSoftware
-from harness.lab.kinds import Kind
-from harness.lab.standins import JETSON, SITE
+from harness.lab.boards.board_files import USER, device_tree, link_cores, write_tree
+from harness.lab.boards.kinds import Kind
+from harness.lab.jetson.software import JetsonSoftware
+from harness.lab.jetson.standins import JETSON, SITE
 
 TENSORRT = "8.2.1.8"
 _CUDA = "10.2"
@@ -52,10 +53,15 @@ def environment(kind: Kind, software: JetsonSoftware) -> dict[str, str]:
     return found
 
 
+def tree_tables(name: str) -> dict[str, Any]:
+    """What a kind's `tree` names: its files, and those of its sensors."""
+    return tomllib.loads(Path(__file__).with_name(name).read_text("utf-8"))
+
+
 def write_jetson(folder: Path, name: str, kind: Kind, software: JetsonSoftware) -> None:
     """Write `files`, `stand-ins`, `power-on` and `binds`; a board's plain files are there already."""
     assert kind.tree is not None
-    tables = tomllib.loads(Path(__file__).with_name(kind.tree).read_text("utf-8"))
+    tables = tree_tables(kind.tree)
     files, stand_ins = folder / "files", folder / "stand-ins"
     system = _lines(tables["files"])
     system[_PACKAGES] = _packages(system[_PACKAGES], software)

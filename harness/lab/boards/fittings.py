@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.lab.jetson_software import JetsonSoftware
+from harness.lab.jetson.software import JetsonSoftware
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,13 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 from harness.errors import LabError
-from harness.lab import cgroups, jetson, network
-from harness.lab.board_files import VIRTUAL_BOARD, write_board_files
-from harness.lab.fittings import Fittings
-from harness.lab.kinds import Kind
+from harness.lab.boards.board_files import VIRTUAL_BOARD, write_board_files
+from harness.lab.boards.fittings import Fittings
+from harness.lab.boards.kinds import Kind
+from harness.lab.jetson import files as jetson
+from harness.lab.machine import cgroups, network
+from harness.lab.machine.programs import environment
 from harness.lab.names import LabNames
-from harness.lab.programs import environment
 
 _START = Path(__file__).with_name("start_board.sh")
 _START_TIMEOUT_S = 20.0

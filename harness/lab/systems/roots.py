@@ -9,11 +9,11 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from harness.lab import qemu
-from harness.lab.kinds import Kind
+from harness.lab.boards.kinds import Kind
 from harness.lab.locking import locked
-from harness.lab.mmdebstrap import unpack
-from harness.lab.programs import call
+from harness.lab.machine.programs import call
+from harness.lab.systems import qemu
+from harness.lab.systems.mmdebstrap import unpack
 
 SUITE = "bookworm"
 #: What decides with a processor which packages run there.

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import ConfigurationError, UsageError
-from harness.lab.board_values import BoardValues
+from harness.lab.values.board_values import BoardValues
 
 #: A day: longer is a slip of the pen, milliseconds perhaps.
 _LONGEST_S = 86400.0

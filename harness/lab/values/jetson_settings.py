@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 import re
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
-from harness.lab.programs import call
-from harness.lab.settings import (
+from harness.lab.jetson.files import tree_tables
+from harness.lab.jetson.standins import JETSON
+from harness.lab.machine.programs import call
+from harness.lab.values.settings import (
     Setting,
     WrongValue,
     clock,
@@ -21,7 +22,6 @@ from harness.lab.settings import (
     replace_values,
     truth,
 )
-from harness.lab.standins import JETSON
 
 _THERMAL = "sys/class/thermal"
 _POLICY = "sys/devices/system/cpu/cpufreq/policy0"
@@ -105,8 +105,7 @@ def _power_mode(stand_ins: Path, number: str) -> None:
 @functools.cache
 def power_modes() -> Mapping[str, str]:
     """The ids of the board's modes by their names."""
-    tables = tomllib.loads(Path(__file__).with_name("jetson_nano.toml").read_text("utf-8"))
-    text = tables["files"]["etc/nvpmodel.conf"]
+    text = tree_tables("jetson_nano.toml")["files"]["etc/nvpmodel.conf"]
     found = re.findall(r"^< POWER_MODEL ID=(\d+) NAME=(\S+)", text, re.MULTILINE)
     return {name: number for number, name in found}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from harness.lab.settings import (
+from harness.lab.values.settings import (
     Setting,
     clock,
     degrees,

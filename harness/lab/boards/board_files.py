@@ -7,8 +7,8 @@ import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
-from harness.lab.kinds import Kind
-from harness.lab.programs import call
+from harness.lab.boards.kinds import Kind
+from harness.lab.machine.programs import call
 
 USER = "bench"
 #: Neither a person's nor a service's on any distribution; the kernel counts its processes here as well.

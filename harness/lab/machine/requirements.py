@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import LabError
-from harness.lab.kinds import Kind
-from harness.lab.programs import which
+from harness.lab.boards.kinds import Kind
+from harness.lab.machine.programs import which
 
 #: Without boards of the lab, this shows the whole product as well.
 _INSTEAD = "without it: `bench run` measures this machine, --device USER@HOST any machine with an sshd"

@@ -17,11 +17,11 @@ from pathlib import Path
 from harness.errors import BenchError
 from harness.farm.board_packages import BoardPlatform, Pin, packages_for, version_pair
 from harness.farm.wheelhouse import Wheel, fetched
-from harness.lab.kinds import Kind
+from harness.lab.boards.kinds import Kind
+from harness.lab.jetson.stand_in_cuda import compiled_libcudart, has_compiler
 from harness.lab.locking import locked
-from harness.lab.programs import call, which
-from harness.lab.pythons import find_python
-from harness.lab.stand_in_cuda import compiled_libcudart, has_compiler
+from harness.lab.machine.programs import call, which
+from harness.lab.machine.pythons import find_python
 
 Tell = Callable[[str], None]
 

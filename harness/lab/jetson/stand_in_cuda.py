@@ -7,8 +7,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from harness.lab.programs import call
-from harness.lab.standins import LIBCUDART
+from harness.lab.jetson.standins import LIBCUDART
+from harness.lab.machine.programs import call
 
 _OPTIONS = ("-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-pthread")
 

@@ -8,8 +8,8 @@ from ipaddress import IPv4Address, IPv4Network, ip_network
 from pathlib import Path
 
 from harness.errors import LabError
+from harness.lab.machine.programs import call
 from harness.lab.names import LabNames
-from harness.lab.programs import call
 
 NAMESPACES = Path("/run/netns")
 

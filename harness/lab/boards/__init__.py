@@ -1,0 +1,1 @@
+"""A virtual board: its kind, files and processes."""

@@ -1,0 +1,1 @@
+"""What the lab uses of this machine: network, control groups, formats of programs, installed programs."""

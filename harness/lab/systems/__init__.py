@@ -1,0 +1,1 @@
+"""The systems that boards lie on: Debian, QEMU, the runtimes on top."""
