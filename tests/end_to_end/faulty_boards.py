@@ -261,7 +261,7 @@ class FaultyBoard:
         with zipfile.ZipFile(changed, "w") as theirs:
             for name in ours.namelist():
                 content = ours.read(name)
-                if name == "device_agents/protocol.py":
+                if name.startswith("device_agents/protocol"):
                     content = re.sub(
                         rb"(?m)^PROTOCOL_VERSION = \d+", b"PROTOCOL_VERSION = %d" % protocol, content
                     )
