@@ -532,6 +532,7 @@ def test_a_board_that_gives_and_takes_back_without_end_is_given_up(lab: Lab) -> 
     assert len(session.submitted) == MAX_LEASES_LOST + 1
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_ends_the_wait_for_a_board(lab: Lab) -> None:
     def interrupt() -> Iterator[LeaseReply | None]:
         yield ALICE
