@@ -45,7 +45,7 @@ KILLS_A_RUN = 3
 #: How the kinds of strikes are drawn. Silence costs a minute, until the product's own limit, so it is rare.
 KINDS: dict[Kind, float] = {"fin": 0.44, "rst": 0.40, "refuse": 0.135, "silent": 0.025}
 
-#: The longest time without a server: a first connection is tried for 3.5 s.
+#: The longest time without a server: a first connection is tried for 7.5 s.
 REFUSED_S = 2.5
 
 #: How often the phase is looked at where a strike waits for one.

@@ -39,7 +39,7 @@ SILENCE_S = 60.0
 
 #: A board that was never reached is tried no more once so long was spent on it, but twice at least: one
 #: handshake may fall into silence.
-FIRST_CONTACT_S = 5.0
+FIRST_CONTACT_S = 10.0
 
 #: An answer that trickles is given up after this, seconds.
 ANSWER_TIMEOUT_S = 600.0

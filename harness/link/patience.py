@@ -17,7 +17,7 @@ RECONNECT_PAUSES_S = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 AWAY_PAUSES_S = (*RECONNECT_PAUSES_S, *(30.0,) * 18)
 
 #: For a board that has never answered: its address may be wrong, or it is switched off.
-FIRST_PAUSES_S = (0.5, 1.0, 2.0)
+FIRST_PAUSES_S = (0.5, 1.0, 2.0, 4.0)
 
 #: From the pause of this length on, the user hears what is being waited for.
 _TOLD_FROM_S = 8.0

@@ -326,7 +326,8 @@ def unreachable(failures: Sequence[Exception], pauses: list[float]) -> DeviceSes
 
 def test_a_first_connection_that_breaks_is_made_again() -> None:
     pauses: list[float] = []
-    session = unreachable([Unreachable("reset"), LinkLost("cut"), Unreachable("refused")], pauses)
+    failures = [Unreachable("reset"), LinkLost("cut"), Unreachable("refused"), LinkLost("cut")]
+    session = unreachable(failures, pauses)
     assert session.open(["null"], Persistence()) == REPLY
     assert tuple(pauses) == FIRST_PAUSES_S
 
