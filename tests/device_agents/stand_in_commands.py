@@ -8,9 +8,11 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from harness.lab.jetson import standins
+
 _REPOSITORY = Path(__file__).parents[2]
 _COMMANDS = _REPOSITORY / "tests" / "captures" / "commands"
-_OF_THE_LAB = _REPOSITORY / "harness" / "lab" / "standins"
+_OF_THE_LAB = standins.JETSON.parent
 
 #: Families with commands of their own; a tree belongs to the one its name begins with.
 FAMILIES = tuple(sorted(folder.name for folder in _COMMANDS.iterdir() if folder.is_dir()))

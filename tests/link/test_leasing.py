@@ -63,9 +63,10 @@ def test_who_stops_listening_hangs_up() -> None:
 def test_a_broken_link_is_renewed_and_the_wait_goes_on_with_what_is_left_of_it(clock: Clock) -> None:
     paused: list[int] = []
 
-    def some_time(failures: int, _error: LinkError) -> None:
-        paused.append(failures)
+    def some_time(breaks: int, _error: LinkError) -> int:
+        paused.append(breaks)
         clock.now += 10
+        return breaks + 1
 
     cut: list[Piece] = [encode(ALICE), LinkLost("gone")]
     board = says(cut, [], [], list(cut), [encode(GRANTED)])
@@ -76,7 +77,7 @@ def test_a_broken_link_is_renewed_and_the_wait_goes_on_with_what_is_left_of_it(c
 
 
 def test_a_link_that_stays_broken_is_given_up() -> None:
-    def no_more(_failures: int, error: LinkError) -> None:
+    def no_more(_breaks: int, error: LinkError) -> int:
         raise error
 
     with pytest.raises(LinkLost, match="board: the wait for the board broke off"):

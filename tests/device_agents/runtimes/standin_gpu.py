@@ -70,9 +70,9 @@ class StandInGpu:
 
     def take(self, wanted: Job) -> None:
         """The job's folder, as the agent makes it when a job is submitted."""
-        from device_agents.commands import _prepare
+        from device_agents.submission import prepare
 
-        _prepare(self.board.workspace, wanted, self.board.workspace.job(wanted.job_id))
+        prepare(self.board.workspace, wanted, self.board.workspace.job(wanted.job_id))
 
     def run(self, wanted: Job) -> list[Event]:
         """The journal of the whole job, by the agent's archive and its detached supervisor."""
