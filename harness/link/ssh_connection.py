@@ -190,7 +190,11 @@ def _offer(
             raise LinkTimeout(
                 f"{label}: no answer to a login within {address.connect_timeout_s:g} s"
             ) from error
-        return False, "" if transport.is_active() else "it hung up after so many keys"
+        if transport.is_active():
+            return False, ""
+        if getattr(transport, "said_goodbye", False):
+            return False, "it hung up after so many keys"
+        raise LinkLost(f"{label}: the connection broke during the login") from error
     except (paramiko.SSHException, EOFError, OSError) as error:
         raise LinkLost(f"{label}: the connection broke during the login ({_words(error)})") from error
     if transport.is_authenticated():
@@ -255,6 +259,12 @@ class _SignalAwareTransport(paramiko.Transport):
         **paramiko.Transport._channel_handler_table,  # type: ignore[attr-defined]  # noqa: SLF001
         MSG_CHANNEL_REQUEST: _handle_channel_request,
     }
+    #: Whether the server said that it hangs up; a link that breaks says nothing.
+    said_goodbye = False
+
+    def _parse_disconnect(self, message: paramiko.Message) -> None:
+        self.said_goodbye = True
+        super()._parse_disconnect(message)  # type: ignore[misc]
 
 
 @contextmanager

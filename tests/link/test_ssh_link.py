@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import LinkLost, LinkTimeout, Unreachable
+from harness.errors import LinkError, LinkLost, LinkTimeout, Unreachable
 from harness.link.transport import run_command
+from tests.faults.link_proxy import Bytes, LinkProxy, Strike
 from tests.link.conftest import Connect
 from tests.openssh import OpenSshServer, free_port
 
@@ -100,6 +101,20 @@ def test_a_frozen_board_is_noticed_and_left_behind(
     # The old connection answers nothing; its sessions are hung up and a new one is made.
     assert run_command(transport, ["echo", "new"]).stdout == b"new\n"
     assert time.monotonic() - started < 3
+
+
+def test_a_link_that_breaks_anywhere_before_the_first_command_is_a_link_error(
+    sshd: OpenSshServer, connect: Connect
+) -> None:
+    """Never a key that was not accepted: trying that again would be no use."""
+    with LinkProxy(sshd.host, sshd.port) as link:
+        connect(sshd, port=link.port).start(["true"])
+        whole = link.passed["up"]
+        for sent in range(100, whole - 150, 80):
+            link.start_over([Strike("fin", Bytes("up", sent))])
+            with pytest.raises(LinkError):
+                connect(sshd, port=link.port).start(["true"])
+            assert link.strikes == []
 
 
 def test_no_server_is_unreachable(sshd: OpenSshServer, connect: Connect) -> None:
