@@ -1,17 +1,16 @@
-"""A result database to begin with."""
+"""A result database to begin with, and boards that play back."""
 
 from __future__ import annotations
 
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from harness.store import Store
-from reports.record import Run
-
-RUN = Run("20261121-220000-abcd", "2026-11-21T22:00:00Z", "0.1.0", ("bench", "run"))
+from tests.harness.played_boards import RUN, Lab
 
 
 @pytest.fixture(scope="session")
@@ -31,3 +30,17 @@ def store(tmp_path: Path, begun_database: Path) -> Iterator[Store]:
     opened = Store.open(tmp_path / "bench.sqlite")
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def lab(tmp_path: Path, store: Store) -> Lab:
+    """Runs over boards that are added as the test wants them."""
+    return Lab(store, tmp_path)
+
+
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """A shell starts what it runs in the background with Ctrl-C ignored, and Python leaves it at that."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

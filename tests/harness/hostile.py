@@ -36,8 +36,8 @@ from profiles.measurement import measurement_profile
 from reports.record import Case, Record
 from tests.fuzzing.material import SCORES, workload
 from tests.harness.channels import Piece, PlayedChannel, PlayedTransport
-from tests.harness.conftest import RUN
 from tests.harness.events import FACTS, beginning, loaded
+from tests.harness.played_boards import RUN
 
 MS = 1_000_000
 SAMPLES = np.array([MS] * 3 + [2 * MS] * 40, dtype="<i8").tobytes()  # 3 to warm up, then 20 and 20

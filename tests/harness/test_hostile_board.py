@@ -37,9 +37,9 @@ from harness.store import Store
 from reports.record import Record
 from tests.fuzzing.material import SCORES
 from tests.fuzzing.mutations import HOSTILE_TEXT, endless
-from tests.harness.conftest import RUN
 from tests.harness.events import FACTS, QUIET
 from tests.harness.hostile import PlayedBoard, measured, npz
+from tests.harness.played_boards import RUN
 
 pytestmark = pytest.mark.processes  # for their time: many campaigns of two boards
 

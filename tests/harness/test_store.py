@@ -17,7 +17,7 @@ from sqlalchemy.pool import QueuePool
 from harness.errors import StoreError
 from harness.store import Store, case_key
 from reports.record import Attempt, Case, Failure, Record
-from tests.harness.conftest import RUN
+from tests.harness.played_boards import RUN
 
 CASE = Case("local", "digits", "onnxruntime", "int8", 4, 2)
 RECORD = Record(

@@ -25,9 +25,8 @@ from profiles.measurement import MeasurementProfile
 from reports.record import Case, results_from_json, to_json
 from tests.convert.models import info
 from tests.device_agents.board import Board
-from tests.harness.conftest import RUN
 from tests.harness.events import ResultFiles, beginning, loaded, stage, well
-from tests.harness.test_campaign import Notes
+from tests.harness.played_boards import RUN, Notes
 
 #: Design, section 8, letter by letter.
 DOCUMENTED = """
