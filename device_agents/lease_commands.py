@@ -62,9 +62,9 @@ def release(workspace: Workspace, _arguments: List[str], out: BinaryIO) -> int:
     return 0
 
 
-def evict(workspace: Workspace, _arguments: List[str], out: BinaryIO) -> int:
-    """End somebody's lease, unless a job is running, which has to be cancelled first."""
-    holder = Leases(workspace).evict()
+def evict(workspace: Workspace, arguments: List[str], out: BinaryIO) -> int:
+    """`evict [ID]`: end somebody's lease, or that one, unless a job is running, which has to end first."""
+    holder = Leases(workspace).evict(arguments[0] if arguments else None)
     if holder is None:
         out.write(encode(LeaseReply("free")))
     else:
@@ -75,4 +75,4 @@ def evict(workspace: Workspace, _arguments: List[str], out: BinaryIO) -> int:
 def _reply(state: str, holder: Optional[Holder]) -> LeaseReply:
     if holder is None:
         return LeaseReply(state)
-    return LeaseReply(state, holder.words[:500], holder.held_s, holder.job)
+    return LeaseReply(state, holder.words[:500], holder.held_s, holder.job, holder.lease)

@@ -51,6 +51,7 @@ class Holder(NamedTuple):
     words: str
     held_s: float
     job: Optional[str] = None
+    lease: Optional[str] = None
 
 
 class Clock(NamedTuple):
@@ -144,10 +145,15 @@ class Leases:
             file.truncate(0)
             return True
 
-    def evict(self) -> Optional[Holder]:
-        """End whoever's lease it is; returns whose it was, with the job that is running and keeps it."""
+    def evict(self, only: Optional[str] = None) -> Optional[Holder]:
+        """End whoever's lease it is; returns whose it was, with the job that is running and keeps it.
+
+        With `only` that lease and no other.
+        """
         with self._held() as file:
             lease = self._read(file)
+            if only is not None and (lease is None or lease.id != only):
+                return None
             holder = self._other(lease, None)
             if holder is not None and lease is not None and holder.job is None:
                 holder = holder._replace(job=self._job_of(lease))
@@ -174,7 +180,7 @@ class Leases:
         if lease is not None and self._lives(lease):
             if lease.id == lease_id:
                 return None
-            return Holder(lease.holder, max(0.0, self._clock.now() - lease.taken_s))
+            return Holder(lease.holder, max(0.0, self._clock.now() - lease.taken_s), None, lease.id)
         running = self._workspace.running()
         if running is None or (running.lease is not None and running.lease == lease_id):
             return None

@@ -75,6 +75,8 @@ class CampaignSettings:
     profiles: Mapping[str, DeviceProfile] = field(default_factory=dict)
     #: Boards whose lease this run has already, because it chose them for being free.
     claimed: frozenset[str] = frozenset()
+    #: Whether the run that has a lease was one of this computer and is no more.
+    is_gone: Callable[[str], bool] = lambda _lease: False
     #: The longest that a case may take on its board, seconds; None leaves it to the measurement.
     deadline_s: float | None = None
 

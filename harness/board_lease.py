@@ -47,6 +47,7 @@ class BoardLease:
         on_waiting: OnWaiting = lambda _holder, _since: None,
         stopping: Callable[[], bool] = lambda: False,
         held: bool = False,
+        is_gone: Callable[[str], bool] = lambda _lease: False,
     ) -> None:
         self._session = session
         self._words = words
@@ -54,25 +55,38 @@ class BoardLease:
         self._on_waiting = on_waiting
         self._stopping = stopping
         self._held = held
+        self._is_gone = is_gone
 
     def take(self) -> None:
         """Wait for the board unless it is held; raises BoardBusy, LinkError or Stopped.
 
         A wait that was in vain is not repeated for the next case: that one only asks.
         """
-        if self._held:
-            return
+        while not self._held:
+            self._ask_once()
+
+    def _ask_once(self) -> None:
+        """Ask until the board is given or refused; also refused for a run that is no more and now gone."""
         for reply in self._session.take_lease(self._words, self._left_s):
             if reply is not None and reply.state == "granted":
                 self._held, self._left_s = True, self._wait_s
                 return
             if self._stopping():
                 raise Stopped
-            if reply is not None and reply.state == "refused":
+            if reply is None or self._freed(reply):
+                continue
+            if reply.state == "refused":
                 self._left_s = 0.0
                 raise board_busy(self._session.device, reply)
-            if reply is not None:
-                self._on_waiting(plain(reply.holder or "another run", 200), _since(reply))
+            self._on_waiting(plain(reply.holder or "another run", 200), _since(reply))
+
+    def _freed(self, reply: LeaseReply) -> bool:
+        """Whether the board was had by a run of this computer whose process is gone, and is free by now."""
+        if reply.lease is None or not self._is_gone(reply.lease):
+            return False
+        with suppress(DeviceError):
+            return self._session.evict(reply.lease).state != "running"
+        return False
 
     def lost(self) -> None:
         """Another run may have it by now, as after a night's sleep of this computer."""

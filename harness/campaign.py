@@ -152,6 +152,7 @@ class Campaign:
             functools.partial(self._observer.waiting, device),
             self._stop.is_set,
             held=device in self._settings.claimed,
+            is_gone=self._settings.is_gone,
         )
         return ReachedBoard(session, lease, {status.name: status for status in probe.runtimes}, profile)
 

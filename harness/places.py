@@ -18,6 +18,11 @@ def host_cache() -> Path:
     return _base() / "host"
 
 
+def runs_folder() -> Path:
+    """Where the runs of this host say that they are alive."""
+    return _base() / "runs"
+
+
 def toolchains_home() -> Path:
     """Where pinned toolchains are made; EDGEBENCH_TOOLCHAINS overrides, so that several caches share them."""
     own = os.environ.get("EDGEBENCH_TOOLCHAINS")

@@ -17,3 +17,5 @@ class LeaseReply(NamedTuple):
     held_s: Optional[float] = None
     #: The job that is running on the board.
     job: Optional[str] = None
+    #: Whose lease it is, as the run names itself.
+    lease: Optional[str] = None

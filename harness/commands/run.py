@@ -26,11 +26,12 @@ from harness.farm.boards import open_session, possible_boards
 from harness.farm.inventory import DeviceEntry
 from harness.models import BenchModel, find_models
 from harness.outputs import Ended, check_folder, write_outputs
-from harness.places import workshop
+from harness.places import runs_folder, workshop
 from harness.plan import PlanFile, PlannedCase, Selection, cases, check_selection, digest, load_plan_file
 from harness.preparation import Preparation
 from harness.records.case_records import now
 from harness.records.metrics import check_metric
+from harness.run_locks import RunLocks
 from harness.store import DEFAULT_PATH, Store, case_key, lost_its_board
 from harness.version import harness_version
 from profiles.devices import device_profile
@@ -232,8 +233,19 @@ def run(
     planned = cases(list(boards), models, selection)
     this_run, finished = _begin(opened, digest(planned, profile, options), resume, new_id)
     kinds = {name: device_profile(entry.profile) for name, entry in boards.items()}
-    settings = CampaignSettings(this_run.id, profile, wait, options, kinds, claimed, deadline)
-    complete = _measure(settings, opened, preparation, boards, planned, finished)
+    alive = RunLocks(runs_folder())
+    settings = CampaignSettings(
+        this_run.id,
+        profile,
+        lock_wait_s=wait,
+        options=options,
+        profiles=kinds,
+        claimed=claimed,
+        is_gone=alive.is_gone,
+        deadline_s=deadline,
+    )
+    with alive.held(this_run.id):
+        complete = _measure(settings, opened, preparation, boards, planned, finished)
     ended = Ended(now(), interrupted=not complete)
     try:
         results, files = write_outputs(opened, this_run.id, out or DEFAULT_PATH.parent / this_run.id, ended)

@@ -233,9 +233,9 @@ class DeviceSession:
             return
         message_of_kind(self.device, LeaseReply, self._ask("release"))
 
-    def evict(self) -> LeaseReply:
-        """End whoever's lease it is: `released`, `free`, or `running` where a job has to end first."""
-        return message_of_kind(self.device, LeaseReply, self._ask("evict"))
+    def evict(self, *lease: str) -> LeaseReply:
+        """End whoever's lease it is, or that one: `released`, `free`, or `running` where a job has to end."""
+        return message_of_kind(self.device, LeaseReply, self._ask("evict", *lease))
 
     def clean(self) -> int:
         """Remove what no running job needs from the board; returns the bytes freed."""

@@ -56,8 +56,8 @@ def test_a_free_board_is_granted_and_then_belongs_to_that_run(board: Board) -> N
     assert board.run("b").holder() is None
     assert board.run("a").take(ALICE) is None
     board.now += 30
-    assert board.run("b").take(BOB) == Holder(ALICE, 30.0)
-    assert board.run("b").holder() == Holder(ALICE, 30.0)
+    assert board.run("b").take(BOB) == Holder(ALICE, 30.0, None, "a")
+    assert board.run("b").holder() == Holder(ALICE, 30.0, None, "a")
     assert board.run("a").holder() is None
 
 
@@ -66,7 +66,7 @@ def test_the_same_run_gets_in_at_once_and_has_had_it_all_the_while(board: Board)
     board.run("a").take(ALICE)
     board.now += 30
     assert board.run("a").take(ALICE) is None
-    assert board.run("b").holder() == Holder(ALICE, 30.0)
+    assert board.run("b").holder() == Holder(ALICE, 30.0, None, "a")
 
 
 def test_it_lasts_so_long_after_the_last_sign_of_its_run_and_no_longer(board: Board) -> None:
@@ -74,11 +74,11 @@ def test_it_lasts_so_long_after_the_last_sign_of_its_run_and_no_longer(board: Bo
     board.now += 100
     assert board.run("a").renew()
     board.now += LEASE_S
-    assert board.run("b").take(BOB) == Holder(ALICE, 100 + LEASE_S)
+    assert board.run("b").take(BOB) == Holder(ALICE, 100 + LEASE_S, None, "a")
     board.now += 0.1
     assert board.run("b").take(BOB) is None
     assert not board.run("a").renew()
-    assert board.run("a").take(ALICE) == Holder(BOB, 0.0)
+    assert board.run("a").take(ALICE) == Holder(BOB, 0.0, None, "b")
 
 
 def test_how_long_it_lasts_can_be_set(board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,7 +93,7 @@ def test_a_jump_of_the_wall_clock_changes_nothing(board: Board, monkeypatch: pyt
     for jump in (-10 * 365 * 86400, 10 * 365 * 86400):
         wall = time.time() + jump
         monkeypatch.setattr("time.time", lambda wall=wall: wall)
-        assert board.run("b").take(BOB) == Holder(ALICE, 0.0)
+        assert board.run("b").take(BOB) == Holder(ALICE, 0.0, None, "a")
         board.now += LEASE_S + 1
         assert board.run("b").holder() is None
         board.now -= LEASE_S + 1
@@ -129,12 +129,12 @@ def test_while_a_job_of_the_run_is_measured_it_lives_and_nothing_is_written(boar
     assert lock is not None
     with lock:
         board.now += 3600
-        assert board.run("b").take(BOB) == Holder(ALICE, 3600.0)
+        assert board.run("b").take(BOB) == Holder(ALICE, 3600.0, None, "a")
         assert board.run("a").renew()
         assert (board.root / "lease").read_bytes() == before
         board.run("a").hand_back()
     board.now += LEASE_S
-    assert board.run("b").take(BOB) == Holder(ALICE, 3600 + LEASE_S)
+    assert board.run("b").take(BOB) == Holder(ALICE, 3600 + LEASE_S, None, "a")
     board.now += 1
     assert board.run("b").take(BOB) is None
 
@@ -143,7 +143,7 @@ def test_the_end_of_a_job_neither_renews_another_runs_lease_nor_brings_one_back(
     board.run("b").take(BOB)
     board.now += LEASE_S
     board.run("a").hand_back()
-    assert board.run("a").holder() == Holder(BOB, LEASE_S)
+    assert board.run("a").holder() == Holder(BOB, LEASE_S, None, "b")
     board.now += 1
     assert board.run("a").holder() is None
     assert board.run("b").release()
@@ -171,11 +171,12 @@ def test_only_the_run_that_has_it_gives_it_back(board: Board) -> None:
 
 def test_somebody_elses_lease_can_be_ended_and_its_owner_gets_it_back_only_in_turn(board: Board) -> None:
     board.run("a").take(ALICE)
-    assert board.run(None).evict() == Holder(ALICE, 0.0)
+    assert board.run(None).evict("another lease") is None
+    assert board.run(None).evict() == Holder(ALICE, 0.0, None, "a")
     assert board.run(None).evict() is None
     assert not board.run("a").renew()
     assert board.run("b").take(BOB) is None
-    assert board.run("a").take(ALICE) == Holder(BOB, 0.0)
+    assert board.run("a").take(ALICE) == Holder(BOB, 0.0, None, "b")
 
 
 def test_a_running_job_keeps_its_lease_from_being_ended(board: Board) -> None:
@@ -183,8 +184,8 @@ def test_a_running_job_keeps_its_lease_from_being_ended(board: Board) -> None:
     lock = board.workspace("a").try_board("job-1")
     assert lock is not None
     with lock:
-        assert board.run(None).evict() == Holder(ALICE, 0.0, "job-1")
-    assert board.run("b").take(BOB) == Holder(ALICE, 0.0)
+        assert board.run(None).evict() == Holder(ALICE, 0.0, "job-1", "a")
+    assert board.run("b").take(BOB) == Holder(ALICE, 0.0, None, "a")
 
 
 # --- the queue ------------------------------------------------------------------------------------
@@ -242,7 +243,7 @@ def test_what_is_no_lease_is_none(board: Board, content: bytes) -> None:
     (board.root / "lease").write_bytes(content)
     assert board.run("a").holder() is None
     assert board.run("a").take(ALICE) is None
-    assert board.run("b").holder() == Holder(ALICE, 0.0)
+    assert board.run("b").holder() == Holder(ALICE, 0.0, None, "a")
 
 
 def test_a_shorter_lease_written_over_a_longer_one_is_read_even_if_its_end_was_not_cut_off(
@@ -253,7 +254,7 @@ def test_a_shorter_lease_written_over_a_longer_one_is_read_even_if_its_end_was_n
     board.run("a").take(ALICE)
     shorter = (board.root / "lease").read_bytes()
     (board.root / "lease").write_bytes(shorter + longer[len(shorter) :])
-    assert board.run("b").holder() == Holder(ALICE, 0.0)
+    assert board.run("b").holder() == Holder(ALICE, 0.0, None, "a")
 
 
 def test_odd_files_in_the_queue_keep_nobody_waiting(board: Board) -> None:

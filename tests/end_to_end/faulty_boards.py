@@ -155,14 +155,20 @@ def watching_import(name, *arguments, **named):
 builtins.__import__ = watching_import
 '''
 
-#: Runs the real agent and answers in another order.
+#: Runs the real agent and spoils the journal that it tells, as the file `spoiled` says.
 _SPOIL = """
 import subprocess, sys
 
+how = open("/home/bench/spoiled").read()
 real = subprocess.Popen(sys.argv[1:], stdout=subprocess.PIPE)
 said, _ = real.communicate()
-if "follow" in sys.argv:
+if "follow" in sys.argv and how == "disorder":
     said = b"".join(reversed(said.splitlines(True)))
+if "follow" in sys.argv and how == "gigabyte":
+    for _ in range(1 << 14):
+        sys.stdout.buffer.write(b"x" * 65536)
+if "follow" in sys.argv and how == "paths":
+    said = said.replace(b'"name":"samples-0.i64"', b'"name":"../../x"')
 sys.stdout.buffer.write(said)
 sys.stdout.flush()
 sys.exit(real.returncode)
@@ -246,14 +252,15 @@ class FaultyBoard:
         """What its runtime does from now on."""
         self.put(f"{HOME}/fault", name)
 
-    def prepare(self, fault: str = "none", *, spoiled: bool = False) -> None:
+    def prepare(self, fault: str = "none", *, spoiled: str | None = None) -> None:
         """The wrapper around its Python, and the fault of its runtime or of its agent."""
         wrapper = _WRAPPER.format(python=self.entry.python or "python3")
         self.put(f"{HOME}/python", wrapper, mode=0o755)
         self.put(f"{HOME}/faulty/sitecustomize.py", _SITECUSTOMIZE)
         self.fault(fault)
-        if spoiled:
+        if spoiled is not None:
             self.put(f"{HOME}/spoil.py", _SPOIL)
+            self.put(f"{HOME}/spoiled", spoiled)
 
     def put_agent(self, protocol: int) -> None:
         """An agent under the name of ours that speaks another version of the protocol."""

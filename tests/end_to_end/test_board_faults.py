@@ -37,7 +37,8 @@ RUN = ("run", "--runtime", "null", "--precision", "fp32", "--measurement", "quic
 NANOS = {
     "good": "none", "segfaults": "segfaults", "babbles": "babbles", "garbage": "garbage",
     "fills": "fills disk", "fills-journal": "fills disk and hangs", "no-room": "none", "newer": "none",
-    "older": "none", "disorder": "none", "jumps": "clock jumps", "gone": "waits", "rekeyed": "none",
+    "older": "none", "disorder": "none", "gigabyte": "none", "paths": "none", "jumps": "clock jumps",
+    "gone": "waits", "rekeyed": "none",
     "forgets": "waits", "hangs": "hangs", "stops-a": "waits", "stays": "none",
 }  # fmt: skip
 PIS = {"reboots": "hangs once", "newer-code": "runs sdot", "hungry": "eats memory", "stops-b": "waits"}
@@ -60,11 +61,16 @@ FAILURES = {
     "newer": ("infrastructure", "protocol_mismatch", "its agent speaks protocol 99", "update edgebench", 0),
     "older": ("infrastructure", "protocol_mismatch", "its agent speaks protocol 1", "remove the agent's", 0),
     "disorder": ("infrastructure", "bad_result", "without a single sample", "", 2),
+    "gigabyte": ("infrastructure", "bad_protocol", "a line of more than", "", 2),
+    "paths": ("infrastructure", "bad_result", "is not the name of a result file", "", 2),
     "rekeyed": ("infrastructure", "host_key_changed", "host key", "bench device add rekeyed", 0),
 }
 
 #: Of those that are measured in the end: the reasons of the attempts before.
 MEASURED = {"good": [], "babbles": [], "jumps": [], "reboots": ["board_restarted"], "forgets": ["job_lost"]}
+
+#: Boards whose agents tell a spoiled journal.
+SPOILED = ("disorder", "gigabyte", "paths")
 
 HOSTILE_NAME = "<script>alert(1)</script>\x1b[31mNano"
 
@@ -132,7 +138,7 @@ def _boards(place: LabPlace) -> dict[str, FaultyBoard]:
         there = [board for board in lab.boards() if board.kind.name == kind]
         for (name, fault), board in zip(faults.items(), there, strict=True):
             found[name] = FaultyBoard(lab, board)
-            found[name].prepare(fault, spoiled=name == "disorder")
+            found[name].prepare(fault, spoiled=name if name in SPOILED else None)
             found[name].enrol(place, name)
     return found
 

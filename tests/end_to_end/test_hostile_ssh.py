@@ -17,7 +17,8 @@ pytestmark = pytest.mark.e2e
 _SPOILED = """#!/usr/bin/env python3
 import subprocess, sys
 
-mode, verb = {mode!r}, sys.argv[4] if len(sys.argv) > 4 else ""
+mode = {mode!r}
+verb = next((word for word in sys.argv if word in ("probe", "follow")), "")
 real = subprocess.run(["python3", *sys.argv[1:]], stdout=subprocess.PIPE)
 said = real.stdout
 if said and mode == "endless" and verb == "probe":

@@ -40,6 +40,8 @@ RUN_ID = RUN.id
 MS = 1_000_000
 AVAILABLE = RuntimeStatus("null", True, "1", None, None, {})
 
+RELEASED = LeaseReply("released")
+
 #: What a job tells on its board; an error is raised where it stands.
 Play = Sequence[Event | Exception]
 
@@ -67,6 +69,9 @@ class PlayedSession:
     #: How long each asked to wait.
     asked: list[float] = field(default_factory=list)
     released: int = 0
+    #: What is said to ending a lease, and whose was to be ended.
+    eviction: LeaseReply = RELEASED
+    evicted: list[str] = field(default_factory=list)
     #: What has to happen before it answers.
     answers_after: Callable[[], object] = lambda: None
 
@@ -102,6 +107,10 @@ class PlayedSession:
     def take_lease(self, words: str, wait_s: float) -> Iterator[LeaseReply | None]:
         self.asked.append(wait_s)
         yield from self.leases.pop(0) if self.leases else [LeaseReply("granted")]
+
+    def evict(self, lease: str) -> LeaseReply:
+        self.evicted.append(lease)
+        return self.eviction
 
     def release_lease(self) -> None:
         self.released += 1

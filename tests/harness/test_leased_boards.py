@@ -65,6 +65,38 @@ def test_a_board_that_is_not_given_fails_its_cases_and_is_waited_for_once(lab: L
     assert "bench device release pi" in (failure.remedy or "")
 
 
+DEAD = ALICE._replace(lease="run-dead")
+
+
+def test_a_dead_run_of_this_computer_is_not_waited_for(lab: Lab) -> None:
+    session = lab.board("pi", leases=[[DEAD, LeaseReply("granted")]])
+    lab.run([planned()], is_gone=lambda lease: lease == "run-dead")
+    assert session.evicted == ["run-dead"]
+    assert lab.notes.of("waiting") == []
+    assert {record.status for record in lab.records().values()} == {"ok"}
+
+
+def test_who_does_not_wait_gets_the_board_of_a_dead_run_too(lab: Lab) -> None:
+    session = lab.board("pi", leases=[[DEAD._replace(state="refused")]])
+    lab.run([planned()], is_gone=lambda lease: lease == "run-dead")
+    assert (session.evicted, session.asked) == (["run-dead"], [0.0, 0.0])
+    assert {record.status for record in lab.records().values()} == {"ok"}
+
+
+def test_the_job_of_a_dead_run_is_waited_for(lab: Lab) -> None:
+    session = lab.board("pi", leases=[[DEAD, DEAD, LeaseReply("granted")]])
+    session.eviction = LeaseReply("running")
+    lab.run([planned()], is_gone=lambda lease: lease == "run-dead")
+    assert session.evicted == ["run-dead", "run-dead"]
+    assert len(lab.notes.of("waiting")) == 2
+
+
+def test_a_run_that_lives_keeps_its_board(lab: Lab) -> None:
+    session = lab.board("pi", leases=[[DEAD._replace(state="refused")]])
+    lab.run([planned()])
+    assert (session.evicted, reasons(lab.records()[planned().case])) == ([], ["board_busy"])
+
+
 def test_a_board_that_went_to_another_run_meanwhile_is_waited_for_again(lab: Lab) -> None:
     session = lab.board("pi", leases=[[LeaseReply("granted")], [ALICE, LeaseReply("granted")]])
     session.refusals = [LeaseLost("pi: the lease is not the present one")]
