@@ -19,8 +19,8 @@ def host_cache() -> Path:
 
 
 def runs_folder() -> Path:
-    """Where the runs of this host say that they are alive."""
-    return _base() / "runs"
+    """Where this user's runs on this host say that they are alive."""
+    return Path(platformdirs.user_state_dir("edgebench")) / "runs"
 
 
 def toolchains_home() -> Path:

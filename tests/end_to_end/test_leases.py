@@ -27,7 +27,7 @@ TWO_CASES = (*ONE_CASE[:2], "null,onnxruntime", "--precision", "fp32", *ONE_CASE
 
 
 def controllers(folder: Path, cache: Path, count: int) -> list[Workplace]:
-    """People who share boards and nothing else."""
+    """People who share boards and nothing else: each has a home, so that none sees that another is dead."""
     found = []
     for number in range(count):
         (folder / f"controller-{number}").mkdir()
@@ -137,6 +137,21 @@ def test_a_run_whose_controller_was_killed_makes_room_and_is_resumed_later(
     own = [number for number, run in enumerate(order) if run == runs[0]]
     between = order[own[0] + 1 : own[1]]
     assert set(between) <= set(runs[1:])
+
+
+def test_a_killed_run_of_the_same_person_keeps_nobody_waiting(
+    tmp_path: Path, shared_cache: Path, board: Path
+) -> None:
+    (place,) = controllers(tmp_path, shared_cache, 1)
+    # A lease that nobody could wait for: an hour.
+    place.environment |= {"EDGEBENCH_CACHE_DIR": str(board), LEASE_VARIABLE: "3600"}
+    first = place.start(*ONE_CASE)
+    assert becomes_true(lambda: any(" worker " in line for line in agents_in(board).values()), 60)
+    first.kill()
+    first.communicate()
+    done = place.bench(*ONE_CASE)
+    assert done.status == 0, done.err
+    assert len(set(order_of_runs(board))) == 2
 
 
 def test_a_killed_run_that_is_resumed_goes_on_before_those_who_wait(
