@@ -90,7 +90,9 @@ def record(folder: Path, count: int, measurement: str, seconds: float) -> None:
     workspace = folder / "real"
 
     def opened(name: str) -> DeviceSession:
-        return DeviceSession(LocalTransport(name), python=sys.executable, workspace=str(workspace))
+        return DeviceSession(
+            LocalTransport(name), python=sys.executable, workspace=str(workspace), lease="scale"
+        )
 
     with ProgressDisplay(count) as display:
         planned = planned_cases("local", count)
@@ -172,7 +174,7 @@ def measure(folder: Path, boards: int, hanging: int, count: int, seconds: float)
 
     def opened(name: str) -> DeviceSession:
         transport = Hanging(name) if name in lost else LocalTransport(name)
-        return DeviceSession(transport, python=str(STAND_IN), workspace=str(folder / name))
+        return DeviceSession(transport, python=str(STAND_IN), workspace=str(folder / name), lease="scale")
 
     planned = [item for name in [*lost, *names] for item in planned_cases(name, count)]
     threads = Peak(threading.active_count)

@@ -1,29 +1,38 @@
 #!/bin/sh
 # A board for benchmarks/farm_scale.py: answers the agent's commands, and plays recorded jobs instead of measuring.
-# It stands where the inventory names a board's Python:  stand_in_board.sh AGENT --workspace FOLDER COMMAND ...
+# It stands where the inventory names a board's Python:
+#     stand_in_board.sh AGENT --workspace FOLDER [--lease ID] COMMAND ...
 #
 # A shell, because 200 of them wait at once on one host: a follower is one sleeping process of 4 MB that starts no
 # other. What is asked most needs no more than sh, which starts in half the time of bash. FOLDER/../tapes/ holds
 # `probe` (the answer) and, by precision, `journal` (lines of "MILLISECONDS EVENT") and `result/`. A job begins when
 # it is submitted, whether or not anybody follows it.
 set -u
-agent=$1 board=$3 command=$4
+agent=$1 board=$3
+shift 3
+[ "$1" = --lease ] && shift 2
+command=$1
+shift
 tapes=${board%/*}/tapes
 
+# Nobody else wants this board.
+case $command in
+    lease) echo '{"state":"granted","type":"lease"}' && exit ;;
+    release) echo '{"state":"released","type":"lease"}' && exit ;;
+esac
 if [ "$command" = get ]; then
-    read -r _ precision < "$board/jobs/$5"
-    offset=$6
-    shift 6
+    read -r _ precision < "$board/jobs/$1"
+    offset=$2
+    shift 2
     cd "$tapes/$precision/result" || exit 1
     [ "$offset" -eq 0 ] && exec cat "$@"
     tail -c "+$((offset + 1))" "$1"
     shift
     exec cat /dev/null "$@"
 fi
-[ -n "${BASH_VERSION-}" ] || exec bash "$0" "$@"
+[ -n "${BASH_VERSION-}" ] || exec bash "$0" "$agent" --workspace "$board" "$command" "$@"
 
 export LC_ALL=C
-shift 4
 
 milliseconds() {
     local now=${EPOCHREALTIME/./}

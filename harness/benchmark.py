@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -11,7 +12,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from convert.held_folders import held_folder, scratch_folder
 from device_agents.protocol import (
     PROTOCOL_VERSION,
     Event,
@@ -92,6 +92,8 @@ class CaseRequest:
     profile: DeviceProfile | None = None
     #: In place of the time that the measurement may take at most, seconds.
     deadline_s: float | None = None
+    #: Where result files are kept until their record is made; the system's own place without.
+    scratch: Path | None = None
 
 
 def run_case(
@@ -125,7 +127,7 @@ def run_case(
     if failed is not None:
         return CaseOutcome(failed, {}, known)
     with contextlib.ExitStack() as keeping:
-        folder = keeping.enter_context(held_folder(scratch_folder(), "edgebench-results-"))
+        folder = Path(keeping.enter_context(tempfile.TemporaryDirectory(dir=request.scratch)))
         session.fetch(request.job_id, recording.files(), folder)
         return MeasuredCase(recording, folder, known, keeping.pop_all())
 

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from device_agents.protocol import RuntimeStatus
 from harness.background import started
@@ -125,14 +126,17 @@ class BoardCases:
         self._stop = stop
         self._recorders = threading.BoundedSemaphore(RECORDS_AT_ONCE)
 
-    def run(self, board: ReachedBoard, ready: Sequence[ReadyCase]) -> None:
-        """Measure the cases and let the board go; the record of each is made while the next is measured."""
+    def run(self, board: ReachedBoard, ready: Sequence[ReadyCase], scratch: Path) -> None:
+        """Measure the cases and let the board go; the record of each is made while the next is measured.
+
+        Result files are in `scratch` meanwhile.
+        """
         finishing: deque[Future[_Trial | None]] = deque()
         try:
             todo = deque(_Trial(item, workload) for item, workload in ready)
             while todo and not self._stop.is_set():
                 trial = todo.popleft()
-                measured = self._measured(board, trial)
+                measured = self._measured(board, trial, scratch)
                 finishing.append(started(functools.partial(self._finished, trial, measured)))
                 beside = 1 if _leaves_time(trial, measured, todo) else 0
                 again = [finishing.popleft().result() for _ in range(len(finishing) - beside)]
@@ -146,7 +150,7 @@ class BoardCases:
 
     # --- on the board -----------------------------------------------------------------------------
 
-    def _measured(self, board: ReachedBoard, trial: _Trial) -> MeasuredCase | CaseOutcome:
+    def _measured(self, board: ReachedBoard, trial: _Trial, scratch: Path) -> MeasuredCase | CaseOutcome:
         """What came of the case on its board; a board that failed has given a failure."""
         request = CaseRequest(
             trial.item.case,
@@ -157,6 +161,7 @@ class BoardCases:
             self._settings.options,
             board.profile,
             self._settings.deadline_s,
+            scratch,
         )
         try:
             return self._leased(board, request)

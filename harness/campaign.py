@@ -10,8 +10,11 @@ import functools
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
+from convert.held_folders import held_folder, scratch_folder
 from device_agents.protocol import ProbeReply
 from harness.background import started
 from harness.board_cases import BoardCases, CampaignSettings, ReachedBoard, failure_of_board
@@ -58,6 +61,8 @@ class Campaign:
         self._observer = observer
         self._stop = threading.Event()
         self._board_cases = BoardCases(settings, observer, self._save, self._stop)
+        #: Where result files are until their record is made.
+        self._scratch = scratch_folder()
         #: Called when a board is about to be measured: from then on its jobs keep its lease.
         self._end_keeping: Callable[[str], None] = lambda _device: None
 
@@ -78,7 +83,7 @@ class Campaign:
         running: list[Future[Any]] = []
         claimed = {device: functools.partial(self._open_session, device) for device in self._settings.claimed}
         try:
-            with kept(claimed) as self._end_keeping:
+            with kept(claimed) as self._end_keeping, _results_folder() as self._scratch:
                 self._run_boards(todo, running)
         except KeyboardInterrupt:
             return False
@@ -170,13 +175,18 @@ class Campaign:
         if begin is not None:
             begin.wait()
         self._end_keeping(board.session.device)
-        self._board_cases.run(board, ready)
+        self._board_cases.run(board, ready, self._scratch)
 
     # --- records ----------------------------------------------------------------------------------
 
     def _save(self, record: Record, samples: Samples) -> None:
         self._store.save(self._settings.run_id, record, samples)
         self._observer.case_finished(record)
+
+
+def _results_folder() -> AbstractContextManager[Path]:
+    """One for the whole run, which goes with its process: looking for what others left takes time."""
+    return held_folder(scratch_folder(), "edgebench-results-")
 
 
 def _await(running: Sequence[Future[Any]]) -> None:
