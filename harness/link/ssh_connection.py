@@ -9,7 +9,7 @@ import logging
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, cast
 
 import paramiko
@@ -261,6 +261,21 @@ class _SignalAwareTransport(paramiko.Transport):
     }
     #: Whether the server said that it hangs up; a link that breaks says nothing.
     said_goodbye = False
+
+    def run(self) -> None:
+        """As paramiko's, but for a link that breaks just when a channel is being opened.
+
+        That channel does not know its transport yet, over which paramiko's thread falls (5.1, _unlink).
+        """
+        try:
+            super().run()
+        except AttributeError:
+            for channel in list(self._channels.values()):  # type: ignore[attr-defined]
+                with suppress(AttributeError):
+                    channel._unlink()  # noqa: SLF001
+            self.active = False
+            self.packetizer.close()
+            self.sock.close()
 
     def _parse_disconnect(self, message: paramiko.Message) -> None:
         self.said_goodbye = True
