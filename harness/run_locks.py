@@ -9,8 +9,9 @@ from __future__ import annotations
 import fcntl
 import re
 import socket
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,8 +27,12 @@ class RunLocks:
     folder: Path
 
     @contextmanager
-    def held(self, run_id: str) -> Iterator[None]:
-        """Be alive as that run; one that is alive already, because it was resumed twice, stays what it is."""
+    def held(self, run_id: str) -> Iterator[Callable[[], None]]:
+        """Be alive as that run; one that is alive already, because it was resumed twice, stays what it is.
+
+        Yields what has the file stay: a run that was left at once may have left leases, which nobody needs.
+        """
+        stay = threading.Event()
         self.folder.mkdir(parents=True, exist_ok=True)
         self._remove_old()
         path = self.folder / run_id
@@ -37,9 +42,11 @@ class RunLocks:
                 file.truncate(0)
                 file.write(socket.gethostname())
                 file.flush()
-            yield
-            # What ends otherwise may have left a lease behind: then the file says that nobody needs it.
-            path.unlink(missing_ok=True)
+            try:
+                yield stay.set
+            finally:
+                if not stay.is_set():
+                    path.unlink(missing_ok=True)
 
     def is_gone(self, run_id: str) -> bool:
         """Whether it was a run of this computer and its process is no more."""

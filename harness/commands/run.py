@@ -244,8 +244,10 @@ def run(
         is_gone=alive.is_gone,
         deadline_s=deadline,
     )
-    with alive.held(this_run.id):
+    with alive.held(this_run.id) as stay_known:
         complete = _measure(settings, opened, preparation, boards, planned, finished)
+        if not complete:
+            stay_known()
     ended = Ended(now(), interrupted=not complete)
     try:
         results, files = write_outputs(opened, this_run.id, out or DEFAULT_PATH.parent / this_run.id, ended)

@@ -23,11 +23,18 @@ def test_a_run_is_not_gone_while_it_lives_and_unknown_once_it_ended_well(tmp_pat
     assert list((tmp_path / "runs").iterdir()) == []
 
 
-def test_a_run_that_broke_off_is_gone(tmp_path: Path) -> None:
+def test_a_run_that_was_left_at_once_is_gone(tmp_path: Path) -> None:
+    locks = RunLocks(tmp_path)
+    with locks.held(RUN) as stay_known:
+        stay_known()
+    assert locks.is_gone(RUN)
+
+
+def test_a_run_that_failed_leaves_nothing(tmp_path: Path) -> None:
     locks = RunLocks(tmp_path)
     with pytest.raises(ValueError, match="broke"), locks.held(RUN):
         raise ValueError("broke")
-    assert locks.is_gone(RUN)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_run_of_another_computer_with_the_same_home_is_not_judged(
