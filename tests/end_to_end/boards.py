@@ -52,7 +52,7 @@ STATE = (
 def refused(workplace: Workplace, *arguments: str | Path) -> str:
     """Run a command that has to be refused as a whole; returns its one message.
 
-    No run is begun and no file is written, except for an empty result database and the user's empty state folder.
+    No run is begun and no file is written, except for an empty result database; the state folder is empty.
     """
     before = files_in(workplace.folder)
     done = workplace.bench(*arguments)
