@@ -17,6 +17,7 @@
         │   ├── HostKeyMismatch the board's key is not the pinned one
         │   ├── HostKeyUnknown  no key is pinned
         │   ├── AgentError      the agent could not start or answered nonsense
+        │   │   └── BadResult       what it left of a job cannot be true
         │   ├── BoardFull       no space for what has to be sent
         │   └── BoardBusy       another run has the board
         │       └── LeaseLost   it got it while this one showed no sign of life
@@ -160,6 +161,16 @@ class AgentError(DeviceError):
     """The agent could not start, or said something that is not of the protocol."""
 
     reason = "agent_error"
+
+
+class BadResult(AgentError):
+    """A result file that cannot be what a job of ours has left."""
+
+    def __init__(self, message: str) -> None:
+        remedy = (
+            "its agent was changed, or its disk damages files: remove the agent's folder there, and run again"
+        )
+        super().__init__(message, remedy, "bad_result")
 
 
 class BoardFull(DeviceError):

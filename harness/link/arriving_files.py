@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from device_agents.protocol import BlobRef
-from harness.errors import AgentError
+from harness.errors import AgentError, BadResult
 
 
 class ArrivingFiles:
@@ -91,6 +91,4 @@ class ArrivingFiles:
         self._done += 1
 
     def _damaged(self, file: BlobRef) -> AgentError:
-        return AgentError(
-            f"{self._device}: result {file.name} of job {self._job_id} came damaged", reason="bad_result"
-        )
+        return BadResult(f"{self._device}: result {file.name} of job {self._job_id} came damaged")

@@ -23,7 +23,7 @@ from device_agents.protocol import (
     TensorSpec,
 )
 from harness.board_options import BoardOptions
-from harness.errors import AgentError, ConversionFailed, ModelError, reason_word
+from harness.errors import AgentError, BadResult, ConversionFailed, ModelError, reason_word
 from harness.preparation import Workload
 from harness.records.board_evidence import energy_of, memory_of, telemetry_of
 from harness.records.board_expectations import remarks
@@ -102,14 +102,9 @@ class Recording:
         for file in wanted:
             # The board says how its files are called; here they go into a folder of ours.
             if not re.fullmatch(r"\w[\w.-]{0,99}", file.name, re.ASCII):
-                raise AgentError(
-                    f"{self.case.device}: {file.name[:80]!r} is not the name of a result file",
-                    reason="bad_result",
-                )
+                raise BadResult(f"{self.case.device}: {file.name[:80]!r} is not the name of a result file")
             if names.setdefault(file.name.lower(), file.sha256) != file.sha256:
-                raise AgentError(
-                    f"{self.case.device}: it calls two result files {file.name!r}", reason="bad_result"
-                )
+                raise BadResult(f"{self.case.device}: it calls two result files {file.name!r}")
         return wanted
 
     def failed(self) -> Record | None:
@@ -223,22 +218,15 @@ class Recording:
         for taken in self.heard.samples:
             content = (folder / taken.file.name).read_bytes()
             if len(content) != 8 * (taken.warmups + 2 * taken.iterations) or taken.iterations < 1:
-                raise AgentError(
-                    f"{self.case.device}: {taken.file.name} does not hold what was announced",
-                    reason="bad_result",
-                )
+                raise BadResult(f"{self.case.device}: {taken.file.name} does not hold what was announced")
             values = np.frombuffer(content, dtype="<i8").astype(np.int64)
             if values.min() < 0:
-                raise AgentError(
-                    f"{self.case.device}: {taken.file.name} holds a negative time", reason="bad_result"
-                )
+                raise BadResult(f"{self.case.device}: {taken.file.name} holds a negative time")
             warmup, latency, compute = np.split(values, [taken.warmups, taken.warmups + taken.iterations])
             for name, part in (("warmup", warmup), ("latency", latency), ("compute", compute)):
                 found[name].append(part)
         if not found["latency"]:
-            raise AgentError(
-                f"{self.case.device}: the job ended well without a single sample", reason="bad_result"
-            )
+            raise BadResult(f"{self.case.device}: the job ended well without a single sample")
         return found
 
     def _agreements(self, folder: Path) -> list[tuple[OutputAgreement, ...]]:
@@ -290,9 +278,7 @@ class Recording:
             outputs = read_outputs(folder / file.name, names, saved.examples, bound)
             return self.workload.in_source_terms(outputs, stacked=stacked)
         except (DamagedResult, ValueError, KeyError, IndexError) as error:
-            raise AgentError(
-                f"{self.case.device}: {file.name} cannot be read: {error}", reason="bad_result"
-            ) from error
+            raise BadResult(f"{self.case.device}: {file.name} cannot be read: {error}") from error
 
     def _median_stage_ms(self, stage: str) -> float | None:
         seconds = [reached.seconds for reached in self.heard.stages if reached.stage == stage]

@@ -50,6 +50,7 @@ def render(results: Results, samples: Samples) -> str:
         .get_template("report.html.j2")
         .render(
             title=view.title(results),
+            no_cards=view.no_cards(results),
             run_line=view.run_line(results.run),
             command=view.command_line(results.run),
             run=results.run,

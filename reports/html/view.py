@@ -105,8 +105,15 @@ def title(results: Results) -> str:
     models = list(dict.fromkeys(model for model, _ in found))
     devices = list(dict.fromkeys(device for _, device in found))
     if not found:
-        return "No cases"
+        return "No model measured" if results.records else "No cases"
     return f"{_listed(models, 'model')} on {_listed(devices, 'device')}"
+
+
+def no_cards(results: Results) -> str:
+    """What stands where the picks would be."""
+    if not results.records:
+        return "This run has no cases."
+    return "No model was measured: the null runtime computes nothing, and shows what the harness itself adds."
 
 
 def run_line(run: Run) -> str:

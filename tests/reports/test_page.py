@@ -192,6 +192,14 @@ def test_an_empty_and_an_interrupted_run_say_so() -> None:
     assert len(page) < 60_000
 
 
+def test_a_run_of_the_harness_alone_is_not_called_empty() -> None:
+    samples = latencies(0.001, seed=1)
+    page = render(results_of(measured(case("pi-5", "null", "null", "fp32"), samples)), {})
+    assert "This run has no cases." not in page
+    assert "No model was measured: the null runtime computes nothing" in page
+    assert "<h1>No model measured</h1>" in page
+
+
 def test_a_clock_that_read_zero_does_not_break_the_logarithmic_axis() -> None:
     zeros = (latencies(1.0, seed=1)[0] * 0,)
     record = measured(case(), latencies(1.0, seed=1))
